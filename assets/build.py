@@ -1,0 +1,39 @@
+"""All assets of a repository's models: a dozen coarse ones per model, none per query or product."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dagster import AssetsDefinition, AssetSpec
+
+from assets.checkpoints import checkpoint_asset
+from assets.datasets import dataset_asset, traffic_asset
+from assets.deployments import deploy_asset, verification_asset
+from assets.drift import decision_spec, drift_asset
+from assets.evaluations import evaluation_asset
+from assets.quantized import quantized_asset
+from assets.releases import release_asset
+from rankops.specs import ModelSpec
+
+
+def build_assets(models: Sequence[ModelSpec]) -> list[AssetsDefinition | AssetSpec]:
+    """Assets of the data sets that the models use, then of each model.
+
+    A simulated shop's users meet the first model of their data set.
+    """
+    assets: list[AssetsDefinition | AssetSpec] = []
+    first_model = {spec.dataset: spec.name for spec in reversed(models)}
+    for dataset, model in sorted(first_model.items()):
+        assets += [traffic_asset(dataset, model), dataset_asset(dataset)]
+    for spec in models:
+        assets += [
+            checkpoint_asset(spec),
+            evaluation_asset(spec),
+            quantized_asset(spec),
+            release_asset(spec),
+            deploy_asset(spec),
+            verification_asset(spec),
+            drift_asset(spec),
+            decision_spec(spec),
+        ]
+    return assets

@@ -1,0 +1,66 @@
+"""The fine-tuned checkpoint: training out of process, tracked, resumable, remembered by its inputs."""
+
+from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, MaterializeResult, asset
+
+from assets.metadata import artifact, numbers, plot
+from rankops.artifacts import StoredArtifact
+from rankops.specs import ModelSpec
+from resources.store import Store
+from resources.tracking import Tracking
+from resources.trainer import Trainer
+
+
+def checkpoint_asset(spec: ModelSpec) -> AssetsDefinition:
+    """Fine-tune ``spec.base_model`` on the dataset's train split."""
+
+    @asset(
+        key=[spec.name, "checkpoint"],
+        group_name=spec.name.replace("-", "_"),
+        kinds={"pytorch", "huggingface"},
+        ins={"dataset": AssetIn(key=AssetKey([spec.dataset, "dataset"]))},
+        description=f"{spec.base_model.name} fine-tuned on clicks ({spec.training.method}).",
+        op_tags={"rankops/stage": "training"},
+    )
+    def checkpoint(
+        context: AssetExecutionContext,
+        dataset: StoredArtifact,
+        store: Store,
+        trainer: Trainer,
+        tracking: Tracking,
+    ) -> MaterializeResult:
+        from rankops.stages.checkpoint import plan, publish
+        from rankops.training.job import TrainingResult
+        from rankops.training.plots import training_curve
+
+        opened = store.open()
+        planned = plan(opened, spec, dataset, context.log.info)
+        made, reused = opened.find("checkpoint", planned.key), True
+        if made is None:
+            reused = False
+            with tracking.run(context, {"model": spec.name, "dataset": dataset.digest}) as run:
+                run.log_params(spec.training.model_dump())
+                result = TrainingResult.model_validate(trainer.run(context, planned.job_file))
+                run.log_metrics({"dev_ndcg@10_before": result.dev_metric_before, "dev_ndcg@10": result.dev_metric_best})
+                run.log_bytes("training.png", training_curve(result))
+                made = publish(
+                    opened,
+                    spec,
+                    dataset,
+                    planned,
+                    result=result.model_dump(mode="json"),
+                    mlflow_run=run.run_id,
+                )
+        result = TrainingResult.model_validate(made.facts["training"])
+        return MaterializeResult(
+            value=made,
+            metadata={
+                **artifact(made, reused=reused),
+                **numbers(
+                    {"dev nDCG@10 before": result.dev_metric_before, "dev nDCG@10 after": result.dev_metric_best}
+                ),
+                "training": plot(training_curve(result), "loss and dev nDCG@10 by step"),
+                "mlflow run": made.facts["mlflow_run"],
+            },
+        )
+
+    return checkpoint

@@ -1,0 +1,195 @@
+"""Traffic (one partition a day) and the dataset that a window of days makes."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSpec,
+    AssetDep,
+    AssetExecutionContext,
+    AssetKey,
+    AssetsDefinition,
+    BackfillPolicy,
+    Config,
+    DailyPartitionsDefinition,
+    MaterializeResult,
+    MetadataValue,
+    asset,
+)
+from pydantic import Field
+
+from assets.metadata import artifact
+from rankops.artifacts import StoredArtifact
+from rankops.errors import BadInput
+from resources.cluster import Cluster
+from resources.gitops import GitOps
+from resources.kustomize import Kustomize
+from resources.shop import Shop
+from resources.store import Store, read_reference, reference_name
+
+if TYPE_CHECKING:
+    from rankops.stages.live import LiveService
+    from rankops.store import ArtifactStore
+
+FIRST_DAY = date(2026, 3, 2)
+DAYS = DailyPartitionsDefinition(start_date=FIRST_DAY.isoformat())
+"""Days of traffic. The demo's world starts on the first of them."""
+
+
+class DatasetConfig(Config):
+    """Which days a dataset is made of."""
+
+    last_day: str = Field(default="", description="ISO date; empty: the last day that was collected")
+    days: int = Field(default=28, ge=1, description="length of the window, in days")
+    seed: int = Field(default=13, description="decides the splits; change it and every comparison starts anew")
+
+
+def traffic_asset(dataset: str, model: str) -> AssetsDefinition:
+    """One day of the shop: catalogue snapshot, search events, and the request log where there is one."""
+    checks = [
+        AssetCheckSpec(f"{table}_schema", asset=AssetKey([dataset, "traffic"]), blocking=True)
+        for table in ("catalogue", "interactions")
+    ]
+
+    @asset(
+        key=[dataset, "traffic"],
+        group_name="data",
+        kinds={"parquet", "polars"},
+        partitions_def=DAYS,
+        backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=1),
+        check_specs=checks,
+        description="One day: catalogue snapshot, search events, and the server's request log.",
+    )
+    def traffic(
+        context: AssetExecutionContext,
+        shop: Shop,
+        store: Store,
+        gitops: GitOps,
+        kustomize: Kustomize,
+        cluster: Cluster,
+    ) -> Iterator[MaterializeResult | AssetCheckResult]:
+        opened, rows = store.open(), []
+        try:
+            with _audience(context, shop, gitops, kustomize, cluster, model) as live:
+                for key in context.partition_keys:
+                    made = _collect(opened, shop, dataset, date.fromisoformat(key), live)
+                    context.log.info(f"{key}: {made.facts['interactions']:,} impressions")
+                    rows.append((key, made))
+        except BadInput as error:
+            yield from _failed_checks(dataset, error)
+            raise
+        yield MaterializeResult(metadata=_days_table(rows, shop.source()))
+        for spec in checks:
+            yield AssetCheckResult(check_name=spec.name, passed=True, metadata={"days": len(rows)})
+
+    return traffic
+
+
+def dataset_asset(dataset: str) -> AssetsDefinition:
+    """The dataset of a window of days: tables, leak-free splits, judgements."""
+
+    @asset(
+        key=[dataset, "dataset"],
+        group_name="data",
+        kinds={"parquet", "polars"},
+        deps=[AssetDep(AssetKey([dataset, "traffic"]))],
+        check_specs=[AssetCheckSpec("splits_leak_free", asset=AssetKey([dataset, "dataset"]), blocking=True)],
+        description="Catalogue, interactions, judgements and leak-free splits of a window of days.",
+    )
+    def dataset_(
+        context: AssetExecutionContext, config: DatasetConfig, shop: Shop, store: Store
+    ) -> Iterator[MaterializeResult | AssetCheckResult]:
+        from rankops.dataset import load_dataset
+        from rankops.stages.dataset import assemble, leaks
+
+        opened = store.open()
+        window = _window(context, dataset, config)
+        references = {day: read_reference(opened, [dataset, "traffic"], day, StoredArtifact) for day in window}
+        last = date.fromisoformat(window[-1])
+        made, reused = assemble(
+            opened,
+            references,
+            name=dataset,
+            source=shop.source(),
+            seed=config.seed,
+            judge=shop.judge(last),
+            progress=context.log.info,
+        )
+        found = leaks(load_dataset(opened.local_path(made)).queries)
+        yield MaterializeResult(value=made, metadata={**artifact(made, reused=reused), **_facts(made)})
+        yield AssetCheckResult(
+            check_name="splits_leak_free", passed=not found, metadata={"leaks": MetadataValue.json(found[:20])}
+        )
+
+    return dataset_
+
+
+def _audience(
+    context: AssetExecutionContext, shop: Shop, gitops: GitOps, kustomize: Kustomize, cluster: Cluster, model: str
+) -> "AbstractContextManager[LiveService | None]":
+    """What simulated users are shown: the live service once there is one. Real users need no such thing."""
+    if not shop.is_simulated:
+        return nullcontext(None)
+    return cluster.replaying(gitops, kustomize, gitops.champion_environment, model, context.log.info)
+
+
+def _collect(store: "ArtifactStore", shop: Shop, dataset: str, day: date, live: "LiveService | None") -> StoredArtifact:
+    """One day into the store, and its reference beside it."""
+    from rankops.stages.dataset import store_day
+
+    tables = shop.day(day, live.ranker(day) if live else None)
+    searches = tables.interactions["search_id"].n_unique()
+    made = store_day(
+        store,
+        name=dataset,
+        day=day,
+        catalogue=tables.catalogue,
+        interactions=tables.interactions,
+        requests=live.requests(day, searches) if live else tables.requests,
+    )
+    store.write_json(reference_name([dataset, "traffic"], day.isoformat()), made.model_dump(mode="json"))
+    return made
+
+
+def _window(context: AssetExecutionContext, dataset: str, config: DatasetConfig) -> list[str]:
+    """The collected days of the window, oldest first; raises BadInput naming the days that are missing."""
+    collected = set(context.instance.get_materialized_partitions(AssetKey([dataset, "traffic"])))
+    if not collected:
+        raise BadInput(f"no day of {dataset}/traffic was collected yet", f"materialize some days of {dataset}/traffic")
+    last = date.fromisoformat(config.last_day or max(collected))
+    first = max(last - timedelta(days=config.days - 1), date.fromisoformat(min(collected)))
+    wanted = [(first + timedelta(days=i)).isoformat() for i in range((last - first).days + 1)]
+    if missing := [day for day in wanted if day not in collected]:
+        raise BadInput(f"days of {dataset}/traffic are missing: {', '.join(missing)}", "materialize these partitions")
+    return wanted
+
+
+def _failed_checks(dataset: str, error: BadInput) -> Iterator[AssetCheckResult]:
+    """A failed check for the table that the error names, so that the UI shows where to look."""
+    for table in ("catalogue", "interactions"):
+        if table in error.problem:
+            yield AssetCheckResult(
+                check_name=f"{table}_schema", passed=False, metadata={"problem": MetadataValue.md(f"```\n{error}\n```")}
+            )
+            return
+
+
+def _days_table(rows: list[tuple[str, StoredArtifact]], source: str) -> dict[str, Any]:
+    lines = ["| day | products | impressions | requests | digest |", "|---|--:|--:|--:|---|"]
+    lines += [
+        f"| {day} | {made.facts['catalogue']:,} | {made.facts['interactions']:,} "
+        f"| {made.facts.get('requests', 0):,} | `{made.short}` |"
+        for day, made in rows
+    ]
+    return {
+        "days": MetadataValue.md("\n".join(lines)),
+        "source": MetadataValue.text(source),
+        "impressions": sum(int(made.facts["interactions"]) for _, made in rows),
+    }
+
+
+def _facts(made: StoredArtifact) -> dict[str, Any]:
+    return {name: value for name, value in made.facts.items() if isinstance(value, int | float | str)}

@@ -1,0 +1,77 @@
+"""Drift reports (one partition a day) and the retrain decisions that the sensor writes."""
+
+from collections.abc import Iterator
+from datetime import date
+
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetDep,
+    AssetExecutionContext,
+    AssetKey,
+    AssetsDefinition,
+    AssetSpec,
+    BackfillPolicy,
+    MaterializeResult,
+    asset,
+)
+
+from assets.datasets import DAYS
+from assets.metadata import artifact, drift_metadata
+from rankops.artifacts import StoredArtifact
+from rankops.specs import ModelSpec
+from resources.gitops import GitOps
+from resources.store import Store, read_reference, reference_name
+
+
+def drift_asset(spec: ModelSpec) -> AssetsDefinition:
+    """One day of traffic against the days that the live release learned from."""
+    key = AssetKey([spec.name, "drift_report"])
+
+    @asset(
+        key=key,
+        group_name=spec.name.replace("-", "_"),
+        kinds={"evidently"},
+        partitions_def=DAYS,
+        backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=1),
+        deps=[AssetDep(AssetKey([spec.dataset, "traffic"]))],
+        check_specs=[AssetCheckSpec("no_drift", asset=key)],
+        description="Evidently report and named causes of one day; a sensor turns it into a retrain decision.",
+    )
+    def drift_report(
+        context: AssetExecutionContext, store: Store, gitops: GitOps
+    ) -> Iterator[MaterializeResult | AssetCheckResult]:
+        from rankops.stages.drift import Subject, load, report_day, report_url
+
+        opened = store.open()
+        day = context.partition_key
+        traffic = read_reference(opened, [spec.dataset, "traffic"], day, StoredArtifact)
+        subject = Subject(date.fromisoformat(day), traffic)
+        made, reused = report_day(opened, spec, subject, gitops.champion(spec), context.log.info)
+        report = load(opened, made)
+        opened.write_json(reference_name([spec.name, "drift_report"], day), made.model_dump(mode="json"))
+        context.log.info(f"drift of {day}: {', '.join(report.names) or 'none'}")
+        yield MaterializeResult(
+            metadata={**artifact(made, reused=reused), **drift_metadata(report, report_url(made), opened, made)}
+        )
+        yield AssetCheckResult(
+            check_name="no_drift",
+            passed=not report.drifted,
+            severity=AssetCheckSeverity.WARN,
+            metadata={"causes": ", ".join(report.names) or "none"},
+        )
+
+    return drift_report
+
+
+def decision_spec(spec: ModelSpec) -> AssetSpec:
+    """The written retrain decisions; the sensor reports each as a materialization."""
+    return AssetSpec(
+        key=[spec.name, "retrain_decision"],
+        group_name=spec.name.replace("-", "_"),
+        kinds={"json"},
+        partitions_def=DAYS,
+        deps=[AssetDep(AssetKey([spec.name, "drift_report"]))],
+        description="Why we did, or did not, retrain after a day's drift report. Written by the sensor.",
+    )

@@ -1,0 +1,156 @@
+"""What the UI shows of a materialization: numbers as plain floats, Markdown, and plots as inline PNG."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster import AssetCheckResult, MetadataValue
+
+from rankops.artifacts import StoredArtifact
+
+if TYPE_CHECKING:
+    from rankops.drift.report import DriftReport
+    from rankops.evaluation.gate import GateDecision
+    from rankops.evaluation.results import Evaluation
+    from rankops.overlays.deploy import DeployOutcome
+    from rankops.release.manifest import ReleaseManifest
+    from rankops.serving.verification import VerificationReport
+    from rankops.store import ArtifactStore
+
+
+def plot(png: bytes, alt: str) -> MetadataValue:
+    """A PNG shown inline (Dagster renders data URLs in Markdown)."""
+    return MetadataValue.md(f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def artifact(reference: StoredArtifact, *, reused: bool | None = None) -> dict[str, MetadataValue]:
+    """Digest, place and lineage of an artifact; whether it was made now or found in the store."""
+    shown: dict[str, MetadataValue] = {
+        "digest": MetadataValue.text(reference.digest),
+        "uri": MetadataValue.path(reference.uri),
+    }
+    if reference.lineage:
+        shown["lineage"] = MetadataValue.json(dict(reference.lineage))
+    if reused is not None:
+        shown["reused"] = MetadataValue.bool(reused)
+    return shown
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, MetadataValue]:
+    """Numeric metadata; numpy and torch scalars are cast because Dagster refuses them."""
+    return {name: MetadataValue.float(float(value)) for name, value in values.items()}
+
+
+def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
+    """Means as numbers, the comparison as a table, and the plots."""
+    from rankops.evaluation.plots import slices_png, systems_png
+    from rankops.evaluation.render import evaluation_markdown
+
+    challenger = evaluation.system(evaluation.challenger)
+    means = {str(metric): interval.mean for metric, interval in challenger.metrics.items()}
+    return {
+        **numbers(means),
+        "held-out queries": evaluation.n_queries,
+        "evaluation": MetadataValue.md(evaluation_markdown(evaluation)),
+        "systems": plot(systems_png(evaluation), "mean nDCG@10 of every system with interval"),
+        "slices": plot(slices_png(evaluation), "difference by slice with interval"),
+    }
+
+
+def gate_result(name: str, decision: GateDecision) -> AssetCheckResult:
+    """A gate's decision as a (blocking) asset check with its reasons."""
+    from rankops.evaluation.render import decision_markdown
+
+    return AssetCheckResult(
+        check_name=name,
+        passed=decision.passed,
+        metadata={
+            "rules": MetadataValue.md(decision_markdown(decision)),
+            "reasons": MetadataValue.md("\n\n".join(decision.reasons)),
+        },
+    )
+
+
+def release_metadata(manifest: ReleaseManifest) -> dict[str, Any]:
+    """Size, gates and the metrics that travel in ``release.json``."""
+    rows = ["| system | metric | mean | interval |", "|---|---|--:|---|"]
+    rows += [
+        f"| {m['system']} | {m['metric']} | {m['value']:.4f} | {m['lower']:.4f} – {m['upper']:.4f} |"
+        for m in manifest.metrics
+    ]
+    return {
+        "files": len(manifest.files),
+        "target": manifest.target,
+        "gates passed": manifest.gates_passed,
+        "metrics": MetadataValue.md("\n".join(rows)),
+    }
+
+
+def deploy_metadata(outcome: DeployOutcome) -> dict[str, Any]:
+    """The commit, what it changed, and what a cluster will see of it."""
+    shown: dict[str, Any] = {
+        "outcome": outcome.kind,
+        "commit": outcome.commit,
+        "overlay": outcome.overlay_path,
+        "branch": outcome.branch,
+        "release": outcome.pin.release,
+        "supersedes": outcome.supersedes or "nothing",
+        "attempts": outcome.attempts,
+        "seconds": float(outcome.seconds),
+    }
+    if outcome.diff:
+        shown["diff"] = MetadataValue.md(f"```diff\n{outcome.diff}\n```")
+    if outcome.rendered_diff:
+        shown["rendered diff"] = MetadataValue.md(f"```diff\n{outcome.rendered_diff}\n```")
+    if outcome.pull_request is not None:
+        shown["pull request"] = MetadataValue.url(outcome.pull_request.url)
+        shown["pull request body"] = MetadataValue.md(outcome.pull_request.body)
+    return shown
+
+
+def verification_metadata(report: VerificationReport) -> dict[str, Any]:
+    """Each check with what was measured, and the latency."""
+    rows = ["| check | passed | measured | bound | |", "|---|---|---|---|---|"]
+    rows += [
+        f"| {c.name} | {'yes' if c.passed else '**no**'} | {c.measured} | {c.bound} | {c.explanation} |"
+        for c in report.checks
+    ]
+    shown: dict[str, Any] = {"checks": MetadataValue.md("\n".join(rows)), "release": report.expected_digest}
+    if report.latency is not None:
+        shown |= numbers({"p50 ms": report.latency.p50_ms, "p99 ms": report.latency.p99_ms})
+    return shown
+
+
+def compression_metadata(folder: Path) -> dict[str, Any]:
+    """Size and latency before and after, every rung with its reason, and the plots."""
+    from rankops.compression.plots import before_after, relevance_against_latency
+    from rankops.compression.render import page
+    from rankops.compression.report import CompressionReport
+
+    report = CompressionReport.model_validate_json((folder / "compression.json").read_text())
+    return {
+        **numbers({k: v for k, v in report.facts().items() if isinstance(v, int | float) and not isinstance(v, bool)}),
+        "rung": report.winner,
+        "target": report.target,
+        "rungs": MetadataValue.md(page(report)),
+        "before and after": plot(before_after(report), "size and latency before and after"),
+        "relevance and latency": plot(relevance_against_latency(report), "rungs: relevance against latency"),
+    }
+
+
+def drift_metadata(report: DriftReport, url: str, store: ArtifactStore, made: StoredArtifact) -> dict[str, Any]:
+    """What drifted, as names, table and plot, and the link to Evidently's page."""
+    from rankops.drift.render import report_markdown
+
+    picture = (store.local_path(made) / "summary.png").read_bytes()
+    return {
+        "drifted": MetadataValue.bool(report.drifted),
+        "causes": ", ".join(report.names) or "none",
+        "report": MetadataValue.url(url),
+        "summary": MetadataValue.md(report_markdown(report)),
+        "picture": plot(picture, "drift scores against thresholds, and the category mix"),
+        "searches": report.current.searches,
+    }

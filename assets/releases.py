@@ -1,0 +1,57 @@
+"""The release: a signed, content-addressed bundle with the index built by the very encoder that it ships."""
+
+from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, MaterializeResult, MetadataValue, asset
+
+from assets.metadata import artifact, release_metadata
+from rankops.artifacts import StoredArtifact
+from rankops.specs import ModelSpec
+from resources.store import Store
+
+
+def release_asset(spec: ModelSpec) -> AssetsDefinition:
+    """Bundle, sign, publish."""
+
+    @asset(
+        key=[spec.name, "release"],
+        group_name=spec.name.replace("-", "_"),
+        kinds={"onnx"},
+        ins={
+            "dataset": AssetIn(key=AssetKey([spec.dataset, "dataset"])),
+            "checkpoint": AssetIn(key=AssetKey([spec.name, "checkpoint"])),
+            "evaluation": AssetIn(key=AssetKey([spec.name, "evaluation"])),
+            "artifact_": AssetIn(key=AssetKey([spec.name, "quantized"])),
+        },
+        description="Immutable signed bundle: ONNX, tokenizer, product index, golden answers, release.json.",
+    )
+    def release(
+        context: AssetExecutionContext,
+        dataset: StoredArtifact,
+        checkpoint: StoredArtifact,
+        evaluation: StoredArtifact,
+        artifact_: StoredArtifact,
+        store: Store,
+    ) -> MaterializeResult:
+        from rankops.release.signing import verify
+        from rankops.stages.release import ReleaseInputs, build, signing_keys
+
+        opened = store.open()
+        private, public = signing_keys(context.log.info)
+        made, reused = build(
+            opened,
+            spec,
+            ReleaseInputs(dataset, checkpoint, evaluation, artifact_),
+            signing_key=private,
+            dagster_run=context.run_id,
+            progress=context.log.info,
+        )
+        manifest = verify(opened.local_path(made), public, made.digest)
+        return MaterializeResult(
+            value=made,
+            metadata={
+                **artifact(made, reused=reused),
+                **release_metadata(manifest),
+                "release.json": MetadataValue.json(manifest.model_dump(mode="json")),
+            },
+        )
+
+    return release

@@ -1,0 +1,348 @@
+"""``make demo``: the whole life of a search model, on this machine, in minutes.
+
+Data → fine-tuning → evaluation → quantization → signed release → commit → live server → drift → retraining → commit.
+Every stage is the asset or sensor that people use in the Dagster UI; this file only calls them in order, on the same
+state (``.rankops/``), and tells what happened. Run again, it re-uses what stands and makes no commit.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from rankops.errors import RankopsError
+from rankops.files import write_json
+from rankops.state import REPOSITORY, LocalState
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance, Definitions
+
+HISTORY_DAYS = 14
+DRIFTED_DAYS = 3
+MODEL, DATASET, ENVIRONMENT = "retriever", "shop", "staging"
+
+console = Console(highlight=False)
+
+
+@dataclass
+class Demo:
+    """What the demo works with, and what it will tell."""
+
+    state: LocalState
+    instance: DagsterInstance
+    definitions: Definitions
+    facts: dict[str, Any] = field(default_factory=lambda: {"stages": []})
+
+    @contextmanager
+    def stage(self, title: str) -> Iterator[None]:
+        """Print a heading, time the body."""
+        console.print(f"\n[bold cyan]▶ {title}[/]")
+        started = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - started
+        self.facts["stages"].append({"name": title, "seconds": round(seconds, 1)})
+        console.print(f"[dim]  {seconds:.1f} s[/]")
+
+    def run_job(
+        self, name: str, partition: str, config: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None
+    ) -> str:
+        """Run a job in this process, its log lines compact; returns the run id. Raises :class:`RankopsError`."""
+        job = self.definitions.resolve_job_def(name)
+        result = job.execute_in_process(
+            instance=self.instance,
+            partition_key=partition,
+            run_config=dict(config or {}),
+            tags=dict(tags or {}),
+            raise_on_error=True,
+        )
+        return result.run_id
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo; 0 when everything worked, 1 with a clear error otherwise."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.parse_args(arguments)
+    warnings.filterwarnings("ignore", module="dagster")  # beta notices of Dagster's own API, not ours to act on
+    started = time.perf_counter()
+    try:
+        demo = prepare()
+        run(demo)
+    except RankopsError as error:
+        console.print(f"\n[bold red]✗ {escape(str(error))}[/]")
+        return 1
+    demo.facts["seconds"] = round(time.perf_counter() - started, 1)
+    write_json(demo.state.root / "demo.json", demo.facts)
+    tell(demo.facts, demo.state)
+    return 0
+
+
+def prepare() -> Demo:
+    """Folders, keys, the GitOps remote, DAGSTER_HOME."""
+    from automation.ui import prepare_home
+    from rankops.overlays.seed import create_bare_remote
+    from rankops.stages.release import signing_keys
+
+    state = LocalState.current()
+    os.environ["DAGSTER_HOME"] = str(prepare_home(state))
+    from dagster import DagsterInstance
+
+    from definitions import build_defs
+
+    console.print("[bold]rankops demo[/]: a search model from shop data to a verified deployment, drift and retraining")
+    console.print(f"[dim]state: {state.root}[/]")
+    _, public = signing_keys(say)
+    if state.git_url == (state.root / "gitops.git").as_uri():
+        create_bare_remote(state.root / "gitops.git", REPOSITORY / "k8s-overlays", public)
+    return Demo(state, DagsterInstance.get(), build_defs(loggers={"console": compact_logger()}))
+
+
+def run(demo: Demo) -> None:
+    """The life of the model; what stands already is re-used by the assets themselves."""
+    from assets.datasets import FIRST_DAY
+
+    launch = FIRST_DAY + timedelta(days=HISTORY_DAYS - 1)
+    today = launch + timedelta(days=DRIFTED_DAYS)
+    with demo.stage(f"Traffic: {HISTORY_DAYS} days of the shop's old keyword engine"):
+        collect(demo, FIRST_DAY, launch)
+    with demo.stage("Model: dataset → fine-tuning → gate → int8 → gate → signed release → commit → verification"):
+        demo.run_job("retriever_release", ENVIRONMENT)
+        demo.facts["deploys"] = [standing(demo)]
+    with demo.stage("Search: the live server answers"):
+        demo.facts["search"] = ask(demo)
+    with demo.stage(f"Traffic: {DRIFTED_DAYS} days with new words and a new family of products, served by our model"):
+        collect(demo, launch + timedelta(days=1), today)
+    with demo.stage(f"Drift: Evidently compares {today} with what the live release learned from"):
+        demo.run_job("retriever_monitor", today.isoformat())
+        demo.facts["drift"] = drift_facts(today)
+    with demo.stage("Sensor: a written retrain decision, and the run that it asks for"):
+        demo.facts["decision"] = tick(demo, today)
+        if demo.facts["decision"]["retrained"]:
+            demo.facts["deploys"].append(standing(demo))
+    demo.facts["relevance"] = relevance(demo)
+
+
+def collect(demo: Demo, first: date, last: date) -> None:
+    """Materialize the days of traffic that are not there yet, in one run."""
+    from dagster import AssetKey
+
+    have = demo.instance.get_materialized_partitions(AssetKey([DATASET, "traffic"]))
+    days = [first + timedelta(days=i) for i in range((last - first).days + 1)]
+    wanted = [day.isoformat() for day in days if day.isoformat() not in have]
+    if not wanted:
+        say(f"{len(days)} days are collected already")
+        return
+    tags = {"dagster/asset_partition_range_start": wanted[0], "dagster/asset_partition_range_end": wanted[-1]}
+    job = demo.definitions.resolve_job_def("shop_ingest")
+    job.execute_in_process(instance=demo.instance, tags=tags, raise_on_error=True)
+
+
+def tick(demo: Demo, day: date) -> dict[str, Any]:
+    """One tick of the retraining sensor, exactly as the daemon runs it, and the run that it asks for."""
+    from dagster import build_sensor_context
+
+    from rankops.store import ArtifactStore
+
+    sensor = demo.definitions.resolve_sensor_def("retriever_retrain_on_drift")
+    context = build_sensor_context(
+        instance=demo.instance, definitions=demo.definitions, cursor=None, sensor_name=sensor.name
+    )
+    result = sensor.evaluate_tick(context)
+    for event in result.asset_events:
+        demo.instance.report_runless_asset_event(event)
+    for request in result.run_requests or []:
+        say(f"the sensor asks for a run: {request.run_key}")
+        demo.run_job("retriever_release", request.partition_key or ENVIRONMENT, request.run_config, request.tags)
+    store = ArtifactStore(demo.state.store_url)
+    records = sorted((demo.state.root / "store" / "decisions" / MODEL).glob(f"{day}-*.json"))
+    record = (store.read_json(f"decisions/{MODEL}/{records[-1].name}") if records else None) or {}
+    say(f"decision: {'retrain' if result.run_requests else 'do not retrain'}: {'; '.join(record.get('reasons', []))}")
+    return {"retrained": bool(result.run_requests), "record": record}
+
+
+def standing(demo: Demo) -> dict[str, Any]:
+    """The release and commit that staging runs now, with the commit's diff."""
+    from rankops.overlays.history import current, last_commit_for
+    from rankops.overlays.transaction import Target
+    from resources.gitops import GitOps
+
+    remote, target = GitOps().remote(), Target(ENVIRONMENT, MODEL)
+    now = current(remote, target)
+    commit = last_commit_for(remote, now.head, target)
+    if now.pin is None or commit is None:
+        raise RankopsError("nothing is deployed after the deploy asset ran", "read the run's log in the Dagster UI")
+    info = commit.commit
+    diff = remote.diff(info.parents[0], info.sha) if info.parents else ""
+    return {"commit": info.sha, "overlay": target.overlay, "release": now.pin.release, "diff": diff}
+
+
+def ask(demo: Demo) -> dict[str, Any]:
+    """Start what the overlay says and search for something that only this shop's customers call so."""
+    from resources.cluster import LocalCluster
+    from resources.gitops import GitOps
+    from resources.kustomize import Kustomize
+
+    query = jargon_query(demo)
+    with LocalCluster().running(GitOps(), Kustomize(), ENVIRONMENT, MODEL, None, say) as live:
+        answer = live.search(query, 5)
+    for number, result in enumerate(answer["results"], 1):
+        say(f"{number}. {result['title']}  ({result['score']:.3f})")
+    return answer
+
+
+def jargon_query(demo: Demo) -> str:
+    """A held-out query whose best products share no word with it: keyword search cannot find them."""
+    from rankops.artifacts import StoredArtifact
+    from rankops.dataset import load_dataset
+    from rankops.store import ArtifactStore
+    from resources.store import read_reference
+
+    store = ArtifactStore(demo.state.store_url)
+    dataset = load_dataset(store.local_path(read_reference(store, [DATASET, "dataset"], None, StoredArtifact)))
+    words = {word for title in dataset.catalogue["title"] for word in title.lower().split()}
+    queries = dataset.split("test").sort("popularity", "query_id")["query"].to_list()
+    return next((q for q in queries if not words & set(q.split())), queries[0])
+
+
+def drift_facts(day: date) -> dict[str, Any]:
+    """Names, evidence and the report's address."""
+    from rankops.artifacts import StoredArtifact
+    from rankops.stages.drift import load, report_url
+    from resources.store import Store, read_reference
+
+    store = Store().open()
+    reference = read_reference(store, [MODEL, "drift_report"], day.isoformat(), StoredArtifact)
+    report = load(store, reference)
+    for finding in report.drifted_causes:
+        say(f"{finding.name}: {finding.evidence}")
+    return {
+        "day": day.isoformat(),
+        "drifted": report.drifted,
+        "causes": [{"name": f.name, "evidence": f.evidence} for f in report.drifted_causes],
+        "report": str(store.local_path(reference) / "report.html"),
+        "url": report_url(reference),
+    }
+
+
+def relevance(demo: Demo) -> dict[str, Any]:
+    """nDCG@10 of every system on the held-out queries, of each release that was deployed here."""
+    from rankops.evaluation.storage import load_evaluation
+    from rankops.overlays.history import current, earlier_pins
+    from rankops.overlays.transaction import Target
+    from rankops.store import ArtifactStore
+    from resources.gitops import GitOps
+
+    store, remote, target = ArtifactStore(demo.state.store_url), GitOps().remote(), Target(ENVIRONMENT, MODEL)
+    found = []
+    for info, pin in earlier_pins(remote, current(remote, target).head, target):
+        artifact = artifact_of(store, pin.release)
+        evaluation = load_evaluation(artifact / "evaluation")
+        scores = {s.system: round(s.metrics["ndcg@10"].mean, 4) for s in evaluation.systems}
+        gains = {
+            c.other: [round(c.difference.mean, 4), round(c.difference.low, 4), round(c.difference.high, 4)]
+            for c in evaluation.comparisons
+            if c.metric == "ndcg@10"
+        }
+        found.append(
+            {
+                "release": pin.release,
+                "commit": info.sha,
+                "ndcg@10": scores,
+                "gain over": gains,
+                "queries": evaluation.n_queries,
+            }
+        )
+    return {"releases": found[::-1]}
+
+
+def artifact_of(store: Any, release: str) -> Path:
+    """The folder of the artifact in a release, by the memo that the release stage left."""
+    import json
+
+    for memo in sorted((Path(store.root.removeprefix("file://")) / "memo" / "release").glob("*.json")):
+        record = json.loads(memo.read_text())
+        if record["digest"] == release:
+            return Path(store.uri("artifact", record["lineage"]["artifact"]).removeprefix("file://"))
+    raise RankopsError(f"the store does not know release {release[:12]}", "run make demo from an empty state")
+
+
+def tell(facts: Mapping[str, Any], state: LocalState) -> None:
+    """The closing page: commits, diff, answer, drift, relevance before and after, where to look next."""
+    console.rule("[bold]what happened")
+    for number, deployed in enumerate(facts["deploys"], 1):
+        console.print(f"[bold]commit {number}[/]  {deployed['commit']}  {deployed['overlay']}")
+        console.print(f"          release {deployed['release']}")
+    console.print(escape(changed_lines(facts["deploys"][-1]["diff"])), style="dim")
+    answer = facts["search"]
+    console.print(f"[bold]search[/]    {answer['query']!r} → {answer['results'][0]['title']}")
+    causes = ", ".join(cause["name"] for cause in facts["drift"]["causes"]) or "none"
+    console.print(f"[bold]drift[/]     {facts['drift']['day']}: {causes}")
+    verdict = "retrain" if facts["decision"]["retrained"] else "do not retrain"
+    console.print(f"[bold]decision[/]  {verdict}: {'; '.join(facts['decision']['record'].get('reasons', []))}")
+    for item in facts["relevance"]["releases"]:
+        scores = "  ".join(f"{name} {value:.3f}" for name, value in item["ndcg@10"].items())
+        console.print(
+            f"[bold]nDCG@10[/]   release {item['release'][:12]} on {item['queries']} held-out queries: {scores}"
+        )
+    last = facts["relevance"]["releases"][-1]["ndcg@10"]
+    if "champion" in last:
+        console.print(
+            f"[bold]retrained[/] on the drifted traffic's queries: {last['champion']:.3f} before → "
+            f"{last['quantized']:.3f} after (nDCG@10)"
+        )
+    console.print(f"\n[green]✓[/] {facts['seconds']:.0f} s. Machine-readable: {state.root / 'demo.json'}")
+    console.print(
+        "Open the UI with [bold]make ui[/] (http://127.0.0.1:3000), the overlays' history with "
+        f"[bold]git -C {state.root / 'gitops.git'} log -p[/]"
+    )
+
+
+def changed_lines(diff: str) -> str:
+    """The added and removed lines of a diff, without its headers."""
+    return "\n".join(line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---"))
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    console.print(f"  [dim]│[/] {escape(str(text))}")
+
+
+def compact_logger() -> Any:
+    """A Dagster logger that prints what assets say, one short line each, and nothing of the engine's own events."""
+    import logging
+
+    from dagster import logger
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            meta: dict[str, Any] = getattr(record, "dagster_meta", {})
+            if meta.get("dagster_event") is not None and record.levelno < logging.ERROR:
+                return
+            step = str(meta.get("step_key") or "").split("__")[-1]
+            message = meta.get("orig_message") or record.getMessage()
+            say(f"{step:<13} {message}")
+
+    @logger
+    def compact(_context: Any) -> logging.Logger:
+        made = logging.getLogger("rankops.demo")
+        made.setLevel(logging.INFO)
+        made.handlers = [Handler()]
+        made.propagate = False
+        return made
+
+    return compact
+
+
+if __name__ == "__main__":
+    sys.exit(main())

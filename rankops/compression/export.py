@@ -1,0 +1,135 @@
+"""Checkpoint → ONNX → fused ONNX, through Optimum, with the same bytes for the same checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from rankops.encoding import Pooling
+from rankops.errors import BadInput
+
+_RETRAIN = "rematerialize the checkpoint"
+
+
+def check_checkpoint(checkpoint: Path) -> None:
+    """Raise :class:`BadInput` naming what a checkpoint folder lacks; weights in pickles are refused."""
+    for name in ("config.json", "tokenizer.json"):
+        if not (checkpoint / name).is_file():
+            raise BadInput(f"{checkpoint / name} is missing", _RETRAIN)
+    if not any(checkpoint.glob("*.safetensors")):
+        pickles = sorted(p.name for p in checkpoint.glob("*.bin"))
+        found = f"only {', '.join(pickles)} (a pickle can run code when it is read)" if pickles else "none"
+        raise BadInput(f"{checkpoint} must hold its weights as safetensors; found {found}", _RETRAIN)
+
+
+def read_pooling(checkpoint: Path) -> Pooling:
+    """How token vectors become one vector, from sentence-transformers' ``modules.json`` (mean where absent).
+
+    Raises :class:`BadInput` for modules that :class:`rankops.encoding.OnnxEncoder` cannot do.
+    """
+    modules_file = checkpoint / "modules.json"
+    if not modules_file.is_file():
+        return "mean"
+    modules = json.loads(modules_file.read_text())
+    kinds = [str(module["type"]).rsplit(".", 1)[-1] for module in modules]
+    if unknown := sorted(set(kinds) - {"Transformer", "Pooling", "Normalize"}):
+        raise BadInput(
+            f"{modules_file}: cannot export modules {unknown}", "use a Transformer, Pooling, Normalize model"
+        )
+    for module, kind in zip(modules, kinds, strict=True):
+        if kind == "Pooling":
+            return _pooling_mode(checkpoint / module["path"] / "config.json")
+    return "mean"
+
+
+def _pooling_mode(path: Path) -> Pooling:
+    config = json.loads(path.read_text())
+    if isinstance(mode := config.get("pooling_mode"), str):  # sentence-transformers from 5.5 on
+        modes = [mode]
+    else:
+        modes = [k.removeprefix("pooling_mode_") for k, on in config.items() if k.startswith("pooling_mode_") and on]
+    names: dict[str, Pooling] = {"mean_tokens": "mean", "mean": "mean", "cls_token": "cls", "cls": "cls"}
+    if len(modes) != 1 or modes[0] not in names:
+        raise BadInput(f"{path}: pooling {modes or 'nothing'} is not supported", "use mean or cls pooling")
+    return names[modes[0]]
+
+
+def export_onnx(checkpoint: Path, out: Path) -> Path:
+    """Write ``out/model.onnx`` (fp32; token ids and mask in, ``last_hidden_state`` out) and return its path.
+
+    The bytes depend on the weights and the library versions only. Raises :class:`BadInput` for a folder that is
+    not a checkpoint.
+    """
+    check_checkpoint(checkpoint)
+    from optimum.exporters.onnx import main_export
+
+    with quiet():
+        main_export(
+            str(checkpoint),
+            output=out,
+            task="feature-extraction",
+            library_name="transformers",  # without pooling: ORT's fusions match this graph best
+            local_files_only=True,
+            do_validation=False,  # parity.py compares with the checkpoint, on real texts
+        )
+    shutil.copyfile(checkpoint / "tokenizer.json", out / "tokenizer.json")
+    strip(out / "model.onnx")
+    return out / "model.onnx"
+
+
+def fuse(exported: Path, out: Path, level: Literal["O1", "O2", "O3"], *, fp16: bool = False) -> Path:
+    """Optimize ``exported/model.onnx`` with Optimum (attention, layer norm and GELU become one node each).
+
+    Shapes are inferred and stored afterwards: without them the quantizer cannot type the outputs of fused nodes.
+    """
+    import onnx
+    from onnxruntime.tools.symbolic_shape_infer import SymbolicShapeInference
+    from optimum.onnxruntime import ORTOptimizer
+    from optimum.onnxruntime.configuration import AutoOptimizationConfig
+
+    with quiet():
+        config = getattr(AutoOptimizationConfig, level)(fp16=fp16)
+        ORTOptimizer.from_pretrained(exported, file_names=["model.onnx"]).optimize(
+            optimization_config=config, save_dir=out, file_suffix=""
+        )
+    path = out / "model.onnx"
+    onnx.save(SymbolicShapeInference.infer_shapes(onnx.load(str(path)), auto_merge=True), str(path))
+    strip(path)
+    return path
+
+
+def strip(path: Path) -> None:
+    """Remove what does not change the result but can change the bytes or name this machine: doc strings, metadata."""
+    import onnx
+
+    model = onnx.load(str(path))
+    model.ClearField("doc_string")
+    model.graph.ClearField("doc_string")
+    for node in model.graph.node:
+        node.ClearField("doc_string")
+        node.ClearField("metadata_props")
+    model.ClearField("metadata_props")
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep tracer and deprecation notes of the exporters out of our logs; errors are raised, not logged."""
+    import logging
+
+    loggers: list[Any] = [logging.getLogger(name) for name in ("transformers", "optimum", "onnxruntime")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

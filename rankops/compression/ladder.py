@@ -1,0 +1,317 @@
+"""Climb a target's ladder: build every rung, measure it beside the checkpoint, keep the best.
+
+The order of work keeps it to about a minute: parity and latency are cheap and come first for all rungs; relevance is
+expensive and is measured from the fastest rung on, until no other can win.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rankops.compression.artifact import write_artifact
+from rankops.compression.choose import Choice, choose, paired_difference
+from rankops.compression.export import check_checkpoint, read_pooling
+from rankops.compression.latency import product_throughput, query_latencies
+from rankops.compression.parity import Parity, compare
+from rankops.compression.reference import CheckpointEncoder, torch_threads
+from rankops.compression.report import CompressionReport, RungResult
+from rankops.compression.rungs import Rung, Workshop, rungs_for
+from rankops.compression.sampling import sample_texts
+from rankops.compression.targets import available_cores, can_measure, cpu_name, providers_for
+from rankops.dataset import Dataset
+from rankops.encoding import Encoder, OnnxEncoder
+from rankops.errors import BadInput, GateFailed, IntegrityError
+from rankops.files import write_json
+from rankops.specs import ModelSpec, Target
+
+Score = Callable[[Encoder], np.ndarray]
+Progress = Callable[[str], None]
+_MB = 1e6
+
+
+def compress(
+    checkpoint: Path,
+    dataset: Dataset,
+    spec: ModelSpec,
+    target: Target,
+    out: Path,
+    *,
+    score: Score,
+    progress: Progress = lambda _: None,
+) -> CompressionReport:
+    """Write the winning artifact of ``checkpoint`` and ``compression.json`` into ``out`` and return the report.
+
+    ``score`` returns relevance per dev query (float, same queries and order for each encoder); selection never sees
+    the test split. Rungs that cannot be built, or are broken, lose with a reason. Raises :class:`BadInput` for a
+    folder that is no checkpoint and :class:`GateFailed` when no rung stays inside ``spec.compression.quality_budget``.
+    """
+    started = time.perf_counter()
+    check_checkpoint(checkpoint)
+    with tempfile.TemporaryDirectory(prefix="rankops-ladder-") as scratch:
+        ladder = _Ladder(checkpoint, spec, target, Path(scratch), score, progress, *sample_texts(dataset))
+        ladder.measure_reference()
+        for rung in rungs_for(target):
+            ladder.build(rung)
+        ladder.measure_latency()
+        choice = ladder.choose()
+        report = ladder.report(choice, time.perf_counter() - started)
+        write_artifact(out, **ladder.artifact_parts(ladder.built[report.winner]))
+    write_json(out / "compression.json", report.model_dump(mode="json"))
+    return report
+
+
+@dataclass
+class _Built:
+    """A rung that exists and computes what the checkpoint computes."""
+
+    rung: Rung
+    folder: Path
+    encoder: OnnxEncoder
+    parity: Parity
+    products_per_second: float
+    latency: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    problem: str | None = None
+
+
+@dataclass
+class _Ladder:
+    checkpoint: Path
+    spec: ModelSpec
+    target: Target
+    scratch: Path
+    score: Score
+    progress: Progress
+    queries: list[str]
+    products: list[str]
+    built: dict[str, _Built] = field(default_factory=dict)
+    failed: dict[str, RungResult] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.measured_here = can_measure(self.target)
+        self.pooling = read_pooling(self.checkpoint)
+        self.workshop = Workshop(self.checkpoint, self.scratch, self.target)
+        training = self.spec.training
+        self.reference = CheckpointEncoder(
+            self.checkpoint,
+            max_query_tokens=training.max_query_tokens,
+            max_product_tokens=training.max_product_tokens,
+        )
+
+    def measure_reference(self) -> None:
+        """Vectors, throughput (one thread) and relevance of the fp32 checkpoint; export fails here, not in a rung."""
+        self.progress(f"compress: {self.spec.name} for {self.target}: the checkpoint's relevance on dev")
+        self.reference_scores = self._scores(self.reference)
+        if self.reference_scores.mean() <= 0:
+            raise BadInput("the checkpoint finds nothing relevant on the dev split", "train it, or look at the dataset")
+        with torch_threads(1):
+            self.reference_queries = self.reference.encode(self.queries, role="query")
+            self.reference_products, self.reference_speed = product_throughput(self.reference, self.products)
+        self.progress("compress: export to ONNX")
+        self.workshop.export()
+
+    def build(self, rung: Rung) -> None:
+        """Build a rung and compare its vectors; a rung that fails is kept with its reason."""
+        self.progress(f"compress: rung {rung.name}: {rung.what}")
+        try:
+            built = self._build(rung)
+        except OSError:
+            raise  # a full disk or a lost folder is not the rung's fault
+        except Exception as error:  # noqa: BLE001 - Optimum and ONNX Runtime raise anything; recorded, never hidden
+            reason = str(error).split("\n", 1)[0] or type(error).__name__
+            self.failed[rung.name] = self._lost(rung, f"could not be built: {reason}")
+            return
+        if problem := built.parity.problem():
+            size = _megabytes(built.folder)
+            self.failed[rung.name] = self._lost(rung, problem, size_mb=size, **_cosines(built.parity))
+            return
+        self.built[rung.name] = built
+
+    def measure_latency(self) -> None:
+        """Milliseconds per query of the checkpoint and of each rung, one thread, interleaved."""
+        if not self.built:
+            raise GateFailed("no rung of the ladder works:\n" + self._reasons(), "fix the checkpoint; see each reason")
+        self.progress(f"compress: latency of {len(self.queries)} queries on {len(self.built)} rungs and the checkpoint")
+        encoders: dict[str, Encoder] = {"": self.reference}
+        encoders |= {name: built.encoder for name, built in self.built.items()}
+        with torch_threads(1):
+            taken = query_latencies(encoders, self.queries)
+        self.reference_latency = taken.pop("")
+        for name, latency in taken.items():
+            self.built[name].latency = latency
+
+    def choose(self) -> Choice:
+        """The winner; where latency here says nothing about the target, the declared order stands in for it."""
+        if self.measured_here:
+            cost = {name: _p(built.latency, 50) for name, built in self.built.items()}
+        else:
+            cost = {name: 2.0**place for place, name in enumerate(self.built)}
+        fidelity = {name: built.parity.cosine_mean for name, built in self.built.items()}
+        choice = choose(cost, fidelity, self._loss, self.spec.compression.quality_budget)
+        if choice.winner is None:
+            budget = self.spec.compression.quality_budget
+            for name, loss in choice.losses.items():
+                self.built[name].problem = self.built[name].problem or f"loses {loss:.2%} of relevance"
+            raise GateFailed(
+                f"no rung keeps within the quality budget of {budget:.2%}:\n{self._reasons()}",
+                "raise compression.quality_budget, or train a checkpoint that compresses better",
+            )
+        return choice
+
+    def report(self, choice: Choice, seconds: float) -> CompressionReport:
+        """Every rung in declared order, with why it won or lost."""
+        rows = [
+            self._result(self.built[rung.name], choice) if rung.name in self.built else self.failed[rung.name]
+            for rung in rungs_for(self.target)
+        ]
+        return CompressionReport(
+            model=self.spec.name,
+            target=self.target,
+            winner=str(choice.winner),
+            quality_budget=self.spec.compression.quality_budget,
+            reference=self._reference_result(),
+            rungs=rows,
+            dev_queries=len(self.reference_scores),
+            measured_here=self.measured_here,
+            machine=cpu_name(),
+            seconds=round(seconds, 1),
+            versions={name: version(name) for name in ("onnxruntime", "optimum", "optimum-onnx", "torch")},
+        )
+
+    def artifact_parts(self, built: _Built) -> dict[str, Any]:
+        """Keyword arguments for :func:`write_artifact`."""
+        return self._parts(built.rung, built.folder / "model.onnx")
+
+    def _parts(self, rung: Rung, model: Path) -> dict[str, Any]:
+        return {
+            "model": model,
+            "tokenizer": self.checkpoint / "tokenizer.json",
+            "spec": self.spec,
+            "target": self.target,
+            "rung": rung.name,
+            "dimension": self.reference_products.shape[1],
+            "pooling": self.pooling,
+        }
+
+    def _build(self, rung: Rung) -> _Built:
+        model = self.workshop.build(rung)
+        folder = write_artifact(self.scratch / "artifacts" / rung.name, **self._parts(rung, model))
+        encoder = OnnxEncoder(folder, providers=providers_for(self.target))
+        queries = encoder.encode(self.queries, role="query")
+        products, speed = product_throughput(encoder, self.products)
+        parity = compare(self.reference_queries, self.reference_products, queries, products)
+        return _Built(rung, folder, encoder, parity, speed)
+
+    def _scores(self, encoder: Encoder) -> np.ndarray:
+        scores = np.asarray(self.score(encoder), dtype=np.float64)
+        if scores.ndim != 1 or len(scores) == 0 or not np.isfinite(scores).all():
+            raise BadInput("score() must return one finite number per dev query", "look at the dev judgements")
+        return scores
+
+    def _loss(self, name: str) -> float:
+        """Share of the checkpoint's mean relevance that the rung loses; infinite for a rung that breaks on the way."""
+        built = self.built[name]
+        self.progress(f"compress: relevance of {name} on dev")
+        try:
+            encoder = OnnxEncoder(built.folder, threads=available_cores(), providers=providers_for(self.target))
+            built.scores = self._scores(encoder)
+        except IntegrityError as error:
+            built.problem = error.problem
+            return float("inf")
+        reference = float(self.reference_scores.mean())
+        return (reference - float(built.scores.mean())) / reference
+
+    def _result(self, built: _Built, choice: Choice) -> RungResult:
+        name = built.rung.name
+        measured: dict[str, Any] = {
+            "size_mb": _megabytes(built.folder),
+            "p50_ms": _p(built.latency, 50),
+            "p95_ms": _p(built.latency, 95),
+            "products_per_second": built.products_per_second,
+            **_cosines(built.parity),
+        }
+        if built.scores is not None:
+            difference, interval = paired_difference(built.scores, self.reference_scores)
+            measured |= {
+                "relevance": float(built.scores.mean()),
+                "difference": difference,
+                "interval": interval,
+                "loss_share": choice.losses[name],
+            }
+        won = name == choice.winner
+        return RungResult(
+            name=name,
+            what=built.rung.what,
+            verdict="won" if won else "lost",
+            reason=self._why_won(choice) if won else self._why_lost(built, choice),
+            **measured,
+        )
+
+    def _why_won(self, choice: Choice) -> str:
+        budget = self.spec.compression.quality_budget
+        basis = "fastest" if self.measured_here else f"first in order (no {self.target} here to measure on)"
+        return f"{basis} within the quality budget of {budget:.2%}; of equally fast rungs the most faithful"
+
+    def _why_lost(self, built: _Built, choice: Choice) -> str:
+        if built.problem:
+            return built.problem
+        winner = self.built[str(choice.winner)]
+        if (loss := choice.losses.get(built.rung.name)) is None:
+            if not self.measured_here:
+                return f"after {winner.rung.name} in order; relevance not measured"
+            ratio = _p(built.latency, 50) / _p(winner.latency, 50)
+            return f"{ratio:.2f} times the winner's latency; relevance not measured"
+        if loss > self.spec.compression.quality_budget:
+            return f"loses {loss:.2%} of relevance, budget {self.spec.compression.quality_budget:.2%}"
+        return "as fast as the winner (within 5 %), but further from the checkpoint"
+
+    def _reference_result(self) -> RungResult:
+        weights = sum(path.stat().st_size for path in self.checkpoint.glob("*.safetensors"))
+        return RungResult(
+            name="checkpoint",
+            what="fp32, PyTorch (sentence-transformers)",
+            size_mb=weights / _MB,
+            p50_ms=_p(self.reference_latency, 50),
+            p95_ms=_p(self.reference_latency, 95),
+            products_per_second=self.reference_speed,
+            relevance=float(self.reference_scores.mean()),
+            verdict="reference",
+            reason="what every rung is compared with",
+        )
+
+    @staticmethod
+    def _lost(rung: Rung, reason: str, **measured: Any) -> RungResult:
+        return RungResult(name=rung.name, what=rung.what, verdict="lost", reason=reason, **measured)
+
+    def _reasons(self) -> str:
+        lines = [f"  {name}: {row.reason}" for name, row in self.failed.items()]
+        return "\n".join(lines + [f"  {name}: {built.problem}" for name, built in self.built.items()])
+
+
+def _megabytes(folder: Path) -> float:
+    return (folder / "model.onnx").stat().st_size / _MB
+
+
+def _cosines(parity: Parity) -> dict[str, float]:
+    return {
+        "cosine_mean": parity.cosine_mean,
+        "cosine_worst": parity.cosine_worst,
+        "top10_overlap": parity.top10_overlap,
+    }
+
+
+def _p(values: np.ndarray | None, percent: float) -> float:
+    """A percentile over queries of ``(rounds, queries)`` milliseconds, of each query's best round.
+
+    The best round is the one that the rest of the machine disturbed least (as ``timeit`` has it).
+    """
+    assert values is not None, "latency is measured before it is read"  # noqa: S101 - an invariant of compress()
+    return float(np.percentile(values.min(axis=0), percent))

@@ -1,0 +1,78 @@
+"""Pictures of a drift report, as PNG bytes."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from rankops.drift.report import DriftReport
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_DRIFTED, _NORMAL, _BEFORE, _AFTER, _INK = "#c0392b", "#8fa3b5", "#8fa3b5", "#1f6fb2", "#33404d"
+_PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+_MAX_RATIO = 8.0
+_MAX_CATEGORIES = 12
+
+
+def summary_png(report: DriftReport) -> bytes:
+    """Left: each test's score over its threshold, strongest on top. Right: clicked categories before and after."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12.5, 5.2), dpi=110, layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
+    _draw_scores(left, report)
+    _draw_categories(right, report)
+    names = ", ".join(report.names) or "nothing drifted"
+    figure.suptitle(f"{report.model}, {report.day}: {names}", fontsize=13, color=_INK, fontweight="bold")
+    FigureCanvasAgg(figure)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _draw_scores(axes: Axes, report: DriftReport) -> None:
+    rows: list[tuple[str, float, bool, bool]] = [
+        (c.name, c.score / c.threshold, c.drifted, c.measured) for c in report.causes
+    ]
+    rows += [(f"column {c.column}", c.score / c.threshold, c.drifted, True) for c in report.columns]
+    rows.sort(key=lambda row: (row[1], row[0]))
+    clipped = [max(0.0, min(ratio, _MAX_RATIO)) for _, ratio, _, _ in rows]
+    axes.barh(range(len(rows)), clipped, color=[_DRIFTED if drifted else _NORMAL for _, _, drifted, _ in rows])
+    for y, (_, ratio, _, measured) in enumerate(rows):
+        text = (f"{max(ratio, 0.0):.1f}" if ratio < 100 else f"{ratio:.0f}") if measured else "not measured"
+        axes.text(clipped[y] + 0.06, y, text, va="center", fontsize=8, color=_INK, bbox=_PLATE)
+    axes.axvline(1.0, color=_INK, linewidth=1, linestyle="--", zorder=0.5)
+    axes.set_yticks(range(len(rows)), [name for name, _, _, _ in rows], fontsize=8.5)
+    axes.set_xlim(0, max(2.0, max(clipped, default=0.0) * 1.12))
+    axes.set_xlabel("score / threshold (from 1: large enough to matter)", fontsize=9)
+    axes.set_title("what was tested (red: drifted)", fontsize=10, loc="left", color=_INK)
+    _clean(axes)
+
+
+def _draw_categories(axes: Axes, report: DriftReport) -> None:
+    before, after = report.reference.categories, report.current.categories
+    n, m = max(1, sum(before.values())), max(1, sum(after.values()))
+    rows = [(key, 100 * before.get(key, 0) / n, 100 * after.get(key, 0) / m) for key in {*before, *after}]
+    rows.sort(key=lambda row: (-max(row[1], row[2]), row[0]))
+    rows = rows[:_MAX_CATEGORIES][::-1]
+    if not rows:
+        axes.text(0.5, 0.5, "no clicked product has a category", ha="center", va="center", fontsize=10, color=_INK)
+        axes.set_axis_off()
+        return
+    places = range(len(rows))
+    axes.barh([y + 0.2 for y in places], [r[1] for r in rows], 0.38, color=_BEFORE, label=f"reference ({n:,} searches)")
+    axes.barh([y - 0.2 for y in places], [r[2] for r in rows], 0.38, color=_AFTER, label=f"{report.day} ({m:,})")
+    axes.set_yticks(places, [row[0].replace("$", r"\$") for row in rows], fontsize=8.5)
+    axes.set_xlabel("% of searches with a click, by category of the first", fontsize=9)
+    axes.set_title("what searchers clicked", fontsize=10, loc="left", color=_INK)
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.1))
+    _clean(axes)
+
+
+def _clean(axes: Axes) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.tick_params(length=0)

@@ -1,0 +1,262 @@
+"""Texts to vectors with ONNX Runtime: what the server, the index and the offline evaluation all use.
+
+Only numpy, onnxruntime and tokenizers are needed: the serving image holds no torch and no transformers.
+An artifact folder (written by ``rankops.compression``) holds ``model.onnx``, ``tokenizer.json`` and
+``encoder.json``; see :class:`EncoderConfig` for the last.
+
+Dynamically quantized graphs take the range of their activations over everything in one run of the session, so in
+a batch a text's vector depends on its neighbours (measured: cosine down to 0.985 to the same text alone). On a CPU
+every text is therefore run alone, which costs no throughput there: a text has one vector, offline scores are the live
+scores, and adding a product leaves the vectors of the others as they are. Many texts are spread over threads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+import onnxruntime as ort
+from tokenizers import Encoding, Tokenizer
+
+from rankops.errors import BadInput, IntegrityError
+from rankops.files import combine_digests, sha256_file
+
+Role = Literal["query", "product"]
+Pooling = Literal["mean", "cls", "in-graph"]
+
+FILES = ("encoder.json", "model.onnx", "tokenizer.json")
+POOLED_OUTPUTS = ("sentence_embedding", "embedding")
+_ACCELERATOR_BATCH_TOKENS = 16384
+_REBUILD = "rematerialize the quantized artifact; if this is a release, roll back to the last one that verified"
+
+
+class Encoder(Protocol):
+    """Anything that turns texts into unit vectors."""
+
+    def encode(self, texts: Sequence[str], *, role: Role) -> np.ndarray:
+        """float32 ``(len(texts), dimension)``, each row of Euclidean length 1, in input order."""
+        ...
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """``encoder.json``: what the two other files do not say.
+
+    ``pooling`` is ``mean`` (over the attention mask), ``cls`` (the first token) or ``in-graph`` (the output named in
+    :data:`POOLED_OUTPUTS` is the vector). ``files`` holds the SHA-256 of the model and of the tokenizer that belong
+    together; it may be absent in folders written by hand.
+    """
+
+    pooling: Pooling
+    normalize: bool
+    dimension: int
+    max_query_tokens: int
+    max_product_tokens: int
+    files: dict[str, str]
+    facts: dict[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> EncoderConfig:
+        """Raises :class:`IntegrityError` naming the file and the field that is missing or wrong."""
+        try:
+            facts = json.loads(path.read_text())
+            config = cls(
+                pooling=facts["pooling"],
+                normalize=bool(facts["normalize"]),
+                dimension=int(facts["dimension"]),
+                max_query_tokens=int(facts["max_query_tokens"]),
+                max_product_tokens=int(facts["max_product_tokens"]),
+                files=dict(facts.get("files", {})),
+                facts=facts,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(f"{path} is not an encoder description: {error!r}", _REBUILD) from error
+        if config.pooling not in get_args(Pooling):
+            raise IntegrityError(f"{path}: pooling is {config.pooling!r}, not one of {get_args(Pooling)}", _REBUILD)
+        return config
+
+
+class OnnxEncoder:
+    """An artifact folder, loaded. Safe to share between threads: nothing changes after construction.
+
+    ``threads`` is the number of cores that one call with many texts may use; one text takes one core, and results
+    do not depend on it. ``batch_tokens`` is how many tokens run together (None: one text at a time on a CPU, large
+    batches on an accelerator); texts of similar length are then batched, and results stay in input order.
+
+    Raises :class:`IntegrityError` naming the file when one is missing, unreadable, or does not belong to the others;
+    :class:`BadInput` for a provider this machine lacks.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        threads: int = 1,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        batch_tokens: int | None = None,
+    ) -> None:
+        self.folder = Path(folder)
+        digests = _digests(self.folder)
+        self.config = EncoderConfig.read(self.folder / "encoder.json")
+        for name, expected in self.config.files.items():
+            if digests.get(name) != expected:
+                raise IntegrityError(
+                    f"{self.folder / name} is not the file that encoder.json names "
+                    f"(expected {expected[:16]}, found {digests.get(name, 'nothing')[:16]})",
+                    _REBUILD,
+                )
+        self.digest = combine_digests(digests)
+        self._tokenizers: dict[str, Tokenizer] = {
+            "query": _tokenizer(self.folder / "tokenizer.json", self.config.max_query_tokens),
+            "product": _tokenizer(self.folder / "tokenizer.json", self.config.max_product_tokens),
+        }
+        self._session = _session(self.folder / "model.onnx", providers)
+        self._threads = threads
+        on_cpu = tuple(providers) == ("CPUExecutionProvider",)
+        self._batch_tokens = batch_tokens or (1 if on_cpu else _ACCELERATOR_BATCH_TOKENS)
+        self._output, self._pooled = self._choose_output()
+        self._token_types = "token_type_ids" in {i.name for i in self._session.get_inputs()}
+
+    @property
+    def dimension(self) -> int:
+        """Length of each vector."""
+        return self.config.dimension
+
+    def encode(self, texts: Sequence[str], *, role: Role) -> np.ndarray:
+        """float32 ``(len(texts), dimension)`` unit rows in input order.
+
+        Raises :class:`IntegrityError` when the model answers with NaN, infinities or another width, or cannot run
+        the tokenizer's ids (the tokenizer of another model).
+        """
+        tokenizer = self._tokenizers[role]
+        if len(texts) == 1:
+            return self._run([tokenizer.encode(texts[0])])
+        encoded = tokenizer.encode_batch(list(texts))
+        vectors = np.empty((len(texts), self.dimension), dtype=np.float32)
+
+        def fill(batch: list[int]) -> None:
+            vectors[batch] = self._run([encoded[i] for i in batch])
+
+        batches = _batches([len(e) for e in encoded], self._batch_tokens)
+        if self._threads == 1:
+            for batch in batches:
+                fill(batch)
+            return vectors
+        with ThreadPoolExecutor(self._threads) as pool:  # the session releases the interpreter's lock
+            list(pool.map(fill, batches))
+        return vectors
+
+    def _choose_output(self) -> tuple[str, bool]:
+        names = [output.name for output in self._session.get_outputs()]
+        pooled = next((name for name in POOLED_OUTPUTS if name in names), None)
+        if pooled is not None:
+            return pooled, True
+        if self.config.pooling == "in-graph":
+            raise IntegrityError(
+                f"{self.folder / 'model.onnx'} has no output named {' or '.join(POOLED_OUTPUTS)}", _REBUILD
+            )
+        return ("last_hidden_state" if "last_hidden_state" in names else names[0]), False
+
+    def _run(self, encoded: list[Encoding]) -> np.ndarray:
+        ids, mask = _matrices(encoded)
+        feed = {"input_ids": ids, "attention_mask": mask}
+        if self._token_types:
+            feed["token_type_ids"] = np.zeros_like(ids)
+        try:
+            (output,) = self._session.run([self._output], feed)
+        except Exception as error:  # onnxruntime's own exceptions share no narrower base class
+            raise IntegrityError(
+                f"{self.folder / 'model.onnx'} cannot run what {self.folder / 'tokenizer.json'} makes: {error}",
+                _REBUILD,
+            ) from error
+        vectors = output if self._pooled else _pool(output, mask, self.config.pooling)
+        if self.config.normalize:
+            vectors = vectors / np.maximum(np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None], 1e-12)
+        if not np.isfinite(vectors).all():
+            raise IntegrityError(f"{self.folder / 'model.onnx'} answered with NaN or infinite values", _REBUILD)
+        if vectors.shape[1] != self.dimension:
+            raise IntegrityError(
+                f"{self.folder / 'model.onnx'} makes vectors of {vectors.shape[1]}, encoder.json says {self.dimension}",
+                _REBUILD,
+            )
+        return vectors.astype(np.float32, copy=False)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    for name in FILES:
+        if not (folder / name).is_file():
+            raise IntegrityError(f"{folder / name} is missing", _REBUILD)
+    return {name: sha256_file(folder / name) for name in FILES}
+
+
+def _tokenizer(path: Path, max_tokens: int) -> Tokenizer:
+    """The file's own padding and truncation (many fix 128) are replaced by the role's."""
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the Rust side raises a bare Exception
+        raise IntegrityError(f"{path} is not a tokenizer: {error}", _REBUILD) from error
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length=max_tokens)
+    return tokenizer
+
+
+def _session(path: Path, providers: Sequence[str]) -> ort.InferenceSession:
+    absent = sorted(set(providers) - set(ort.get_available_providers()))
+    if absent:
+        raise BadInput(
+            f"this onnxruntime offers {ort.get_available_providers()}, not {absent}",
+            "use a provider that it offers, or install the onnxruntime package of that hardware",
+        )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1  # a query of ten tokens gains nothing from a second core
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(path), options, providers=list(providers))
+    except Exception as error:  # onnxruntime's own exceptions share no narrower base class
+        raise IntegrityError(f"{path} does not load: {error}", _REBUILD) from error
+
+
+def _matrices(encoded: list[Encoding]) -> tuple[np.ndarray, np.ndarray]:
+    """int64 ids and mask, ``(n, longest)``, padded with zeros (masked, so any id does)."""
+    if len(encoded) == 1:
+        ids = np.array([encoded[0].ids], dtype=np.int64)
+        return ids, np.ones_like(ids)
+    ids = np.zeros((len(encoded), max(len(e) for e in encoded)), dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for row, one in enumerate(encoded):
+        ids[row, : len(one)] = one.ids
+        mask[row, : len(one)] = 1
+    return ids, mask
+
+
+def _batches(lengths: list[int], token_budget: int) -> list[list[int]]:
+    """Positions grouped by similar length, so that a group padded to its longest holds at most ``token_budget``."""
+    batches: list[list[int]] = []
+    current: list[int] = []
+    for position in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if current and (len(current) + 1) * lengths[position] > token_budget:
+            batches.append(current)
+            current = []
+        current.append(position)
+    return [*batches, current] if current else batches
+
+
+def _pool(hidden: np.ndarray, mask: np.ndarray, pooling: Pooling) -> np.ndarray:
+    """``hidden`` ``(n, tokens, d)`` → ``(n, d)``: the first token, or the mean where ``mask`` ``(n, tokens)`` is 1."""
+    if pooling == "cls":
+        first: np.ndarray = hidden[:, 0, :]
+        return first
+    if len(hidden) == 1:  # one text is never padded
+        mean: np.ndarray = hidden.mean(axis=1)
+        return mean
+    weights = mask.astype(np.float32)
+    weights /= weights.sum(axis=1, keepdims=True)
+    pooled: np.ndarray = np.matmul(weights[:, None, :], hidden)[:, 0, :]
+    return pooled

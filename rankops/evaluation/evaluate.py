@@ -1,0 +1,183 @@
+"""From rankings to evidence: score every system on the held-out queries, compare, slice, and ask the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from rankops.dataset import Dataset, Split
+from rankops.errors import BadInput
+from rankops.evaluation.bootstrap import Interval, mean_interval
+from rankops.evaluation.gate import Scores, align, decide, slices_of
+from rankops.evaluation.metrics import METRICS, Run, judged_at, per_query
+from rankops.evaluation.results import Comparison, Evaluation, RegressedQuery, Slice, SystemScore, Verdict
+from rankops.specs import GateSpec, Metric
+
+WORST_QUERIES = 10
+SHOWN_TITLES = 3
+
+
+def evaluate(
+    dataset: Dataset,
+    runs: Mapping[str, Run],
+    *,
+    challenger: str,
+    champion: str | None,
+    spec: GateSpec,
+    split: Split = "test",
+) -> Evaluation:
+    """Score ``runs`` (``{system: run}``) on a split and decide whether ``challenger`` may go further.
+
+    Only queries with a product of grade ``spec.min_grade`` or more count, the same ones for every system and
+    metric; the others are counted in ``skipped_queries``. Raises :class:`BadInput` when a floor of the spec, the
+    challenger or the champion has no run, or no query of the split can be scored.
+    """
+    _require_runs(runs, challenger, champion, spec)
+    queries, judgements, skipped = _scorable(dataset, split, spec.min_grade)
+    table = score(runs, judgements, min_grade=spec.min_grade)
+    reference = _reference(runs, challenger, champion)
+    scores = {metric: align(table, queries, list(runs), metric) for metric in METRICS}
+    gated = scores[spec.metric]
+    evaluation = Evaluation(
+        challenger=challenger,
+        champion=champion,
+        reference=reference,
+        split=split,
+        metric=spec.metric,
+        n_queries=queries.height,
+        skipped_queries=skipped,
+        systems=_systems(runs, judgements, scores, spec),
+        comparisons=_comparisons(runs, scores, spec, challenger),
+        slices=_slices(gated, spec, challenger, reference),
+        regressed=_regressed(dataset, runs, gated, challenger, reference),
+        decision=decide(spec, table, queries, challenger=challenger, champion=champion),
+    )
+    return evaluation.with_per_query(table)
+
+
+def score(runs: Mapping[str, Run], judgements: pl.DataFrame, *, min_grade: int) -> pl.DataFrame:
+    """The per-query table of many systems: system, query_id, ``ndcg@10``, ``recall@100``, ``mrr@10``."""
+    parts = [
+        per_query(run, judgements, min_grade=min_grade).select(pl.lit(system).alias("system"), pl.all())
+        for system, run in runs.items()
+    ]
+    return pl.concat(parts)
+
+
+def verdict(difference: Interval, margin: float) -> Verdict:
+    """What an interval of ``challenger - other`` proves; see :class:`Comparison`."""
+    if difference.low > 0:
+        return "better"
+    if difference.high < 0 and difference.mean < -margin:
+        return "worse"
+    return "not_worse" if difference.low > -margin else "unproven"
+
+
+def _require_runs(runs: Mapping[str, Run], challenger: str, champion: str | None, spec: GateSpec) -> None:
+    needed = {challenger, *spec.floors, *([champion] if champion else [])}
+    if missing := sorted(needed - set(runs)):
+        raise BadInput(f"no run of {', '.join(missing)} to evaluate", "rank the split with every system of the gate")
+    if challenger == champion:
+        raise BadInput(f"challenger and champion are both {challenger!r}", "give the two runs different names")
+
+
+def _scorable(dataset: Dataset, split: Split, min_grade: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+    """The split's queries that have something relevant, their judgements, and how many others there are."""
+    held_out = dataset.split(split)
+    relevant = dataset.judgements.filter(pl.col("grade") >= min_grade)
+    queries = held_out.join(relevant, on="query_id", how="semi", maintain_order="left")
+    if queries.is_empty():
+        raise BadInput(
+            f"none of the {held_out.height} {split} queries has a product of grade {min_grade} or more",
+            "judge some queries of this split, or lower min_grade in the gate",
+        )
+    judgements = dataset.judgements.join(queries, on="query_id", how="semi")
+    return queries, judgements, held_out.height - queries.height
+
+
+def _reference(runs: Mapping[str, Run], challenger: str, champion: str | None) -> str | None:
+    if champion is not None:
+        return champion
+    others = [system for system in runs if system != challenger]
+    return "base" if "base" in others else next(iter(others), None)
+
+
+def _systems(
+    runs: Mapping[str, Run], judgements: pl.DataFrame, scores: Mapping[Metric, Scores], spec: GateSpec
+) -> list[SystemScore]:
+    return [
+        SystemScore(
+            system=system,
+            metrics={
+                metric: mean_interval(
+                    table.values[system], groups=table.groups, resamples=spec.resamples, confidence=spec.confidence
+                )
+                for metric, table in scores.items()
+            },
+            judged_at_10=judged_at(run, judgements),
+        )
+        for system, run in runs.items()
+    ]
+
+
+def _comparisons(
+    runs: Mapping[str, Run], scores: Mapping[Metric, Scores], spec: GateSpec, challenger: str
+) -> list[Comparison]:
+    found = []
+    for other in runs:
+        if other == challenger:
+            continue
+        for metric, table in scores.items():
+            difference = table.difference(challenger, other, spec)
+            found.append(
+                Comparison(other=other, metric=metric, difference=difference, verdict=verdict(difference, spec.margin))
+            )
+    return found
+
+
+def _slices(scores: Scores, spec: GateSpec, challenger: str, reference: str | None) -> list[Slice]:
+    found = []
+    for name, rows in slices_of(scores.queries):
+        groups = {group for group, kept in zip(scores.groups, rows, strict=True) if kept}
+        comparable = rows.sum() >= spec.min_slice_queries and len(groups) >= 2
+        found.append(
+            Slice(
+                name=name,
+                n=int(rows.sum()),
+                means={system: float(values[rows].mean()) for system, values in scores.values.items()},
+                difference=scores.difference(challenger, reference, spec, rows)
+                if comparable and reference is not None
+                else None,
+            )
+        )
+    return found
+
+
+def _regressed(
+    dataset: Dataset, runs: Mapping[str, Run], scores: Scores, challenger: str, reference: str | None
+) -> list[RegressedQuery]:
+    """The queries that lost most against the reference, worst first."""
+    if reference is None:
+        return []
+    titles = dict(dataset.catalogue.select("product_id", "title").iter_rows())
+
+    def shown(system: str, query_id: str) -> list[str]:
+        return [str(titles.get(p, p)) for p in runs[system].get(query_id, [])[:SHOWN_TITLES]]
+
+    table = scores.queries.select(
+        "query_id", "query", challenger=scores.values[challenger], reference=scores.values[reference]
+    )
+    lost = table.filter(pl.col("challenger") < pl.col("reference"))
+    worst = lost.sort(pl.col("challenger") - pl.col("reference"), "query_id").head(WORST_QUERIES)
+    return [
+        RegressedQuery(
+            query_id=row["query_id"],
+            query=row["query"],
+            challenger_score=row["challenger"],
+            reference_score=row["reference"],
+            challenger_titles=shown(challenger, row["query_id"]),
+            reference_titles=shown(reference, row["query_id"]),
+        )
+        for row in worst.iter_rows(named=True)
+    ]

@@ -1,0 +1,147 @@
+"""An evaluation as Markdown, for the Dagster UI and for the body of a pull request.
+
+Tables are GitHub-flavoured. Text that people typed (queries, titles) is escaped, so that it can neither break a
+table nor ping somebody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rankops.evaluation.bootstrap import Interval
+from rankops.evaluation.gate import GateCheck, GateDecision
+from rankops.evaluation.metrics import LABELS, METRICS
+from rankops.evaluation.results import Evaluation, RegressedQuery
+
+_LONGEST = 60
+
+
+def evaluation_markdown(evaluation: Evaluation) -> str:
+    """The whole report: outcome, systems, comparisons, slices and regressed queries."""
+    sections = [
+        f"## Evaluation of `{evaluation.challenger}` on the {evaluation.split} split",
+        decision_markdown(evaluation.decision),
+        f"### Systems ({evaluation.n_queries} queries)",
+        systems_markdown(evaluation),
+        f"### Differences: `{evaluation.challenger}` minus the other, paired by query",
+        comparisons_markdown(evaluation),
+    ]
+    if evaluation.reference is not None:
+        sections += [
+            f"### {LABELS[evaluation.metric]} by slice, against `{evaluation.reference}`",
+            slices_markdown(evaluation),
+            f"### Queries that lost most against `{evaluation.reference}`",
+            worst_queries_markdown(evaluation),
+        ]
+    if evaluation.skipped_queries:
+        sections.append(f"{evaluation.skipped_queries} queries without a relevant product were left out.")
+    return "\n\n".join(sections) + "\n"
+
+
+def decision_markdown(decision: GateDecision) -> str:
+    """The outcome with its reasons, and a table of every check."""
+    head = "**Gate: passed**" if decision.passed else "**Gate: blocked**"
+    reasons = "\n".join(f"- {escape(reason)}" for reason in decision.reasons)
+    checks = table(["", "check", "measured", "bound", "interval"], [_check_row(check) for check in decision.checks])
+    return f"{head}\n\n{reasons}\n\n{checks}"
+
+
+def systems_markdown(evaluation: Evaluation) -> str:
+    """One row for each system, means with intervals, the best mean of each column in bold."""
+    ranked = sorted(evaluation.systems, key=lambda score: -score.metrics[evaluation.metric].mean)
+    best = {metric: max(score.metrics[metric].mean for score in ranked) for metric in METRICS}
+    rows = []
+    for score in ranked:
+        cells = [
+            mean_cell(score.metrics[metric], bold=score.metrics[metric].mean == best[metric]) for metric in METRICS
+        ]
+        rows.append([f"`{score.system}`", *cells, f"{score.judged_at_10:.0%}"])
+    return table(["system", *LABELS.values(), "judged@10"], rows)
+
+
+def comparisons_markdown(evaluation: Evaluation) -> str:
+    """One row for each other system; each cell is the paired difference with its interval and verdict."""
+    found = {(comparison.other, comparison.metric): comparison for comparison in evaluation.comparisons}
+    rows = []
+    for other in dict.fromkeys(comparison.other for comparison in evaluation.comparisons):
+        pairs = [found[other, metric] for metric in METRICS]
+        cells = [f"{difference_cell(pair.difference)} {pair.verdict.replace('_', ' ')}" for pair in pairs]
+        rows.append([f"`{other}`", *cells])
+    return table(["against", *LABELS.values()], rows) if rows else "There is no other system to compare with."
+
+
+def slices_markdown(evaluation: Evaluation) -> str:
+    """One row for each slice: queries, both means, paired difference."""
+    if evaluation.reference is None:
+        return "There is no other system to compare with."
+    rows = []
+    for part in evaluation.slices:
+        ours, theirs = part.means[evaluation.challenger], part.means[evaluation.reference]
+        difference = "too few queries" if part.difference is None else difference_cell(part.difference)
+        rows.append([cell(part.name), str(part.n), _bold(ours, theirs), _bold(theirs, ours), difference])
+    return table(["slice", "queries", f"`{evaluation.challenger}`", f"`{evaluation.reference}`", "difference"], rows)
+
+
+def worst_queries_markdown(evaluation: Evaluation, limit: int = 10) -> str:
+    """The queries that lost most, with both scores and the titles of the first results of both systems."""
+    if not evaluation.regressed:
+        return "No query lost against the reference."
+    rows = [_regressed_row(query) for query in evaluation.regressed[:limit]]
+    header = ["query", LABELS[evaluation.metric], f"`{evaluation.challenger}` shows", f"`{evaluation.reference}` shows"]
+    return table(header, rows)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A GitHub-flavoured Markdown table; cells must be escaped already."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def mean_cell(interval: Interval, *, bold: bool = False) -> str:
+    """``0.412 [0.391, 0.433]``, the mean in bold where asked."""
+    mean = f"**{interval.mean:.3f}**" if bold else f"{interval.mean:.3f}"
+    return f"{mean} [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def difference_cell(interval: Interval) -> str:
+    """``+0.031 [+0.012, +0.050]``."""
+    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+
+
+def cell(text: str) -> str:
+    """Escaped text on one line, safe inside a table."""
+    return escape(" ".join(text.split())).replace("|", "\\|")
+
+
+def escape(text: str) -> str:
+    """Text in which Markdown and HTML mean nothing, and ``@name`` and ``#1`` refer to nobody and nothing."""
+    for special in "\\`*_<>[]~":
+        text = text.replace(special, f"\\{special}")
+    return text.replace("@", "@\u200b").replace("#", "#\u200b")
+
+
+def _check_row(check: GateCheck) -> list[str]:
+    interval = "" if check.interval is None else difference_cell(check.interval)
+    return [
+        "pass" if check.passed else "**FAIL**",
+        f"`{check.name}`",
+        f"{check.measured:.4g}",
+        f"{check.bound:g}",
+        interval,
+    ]
+
+
+def _regressed_row(query: RegressedQuery) -> list[str]:
+    def titles(names: Sequence[str]) -> str:
+        return "<br>".join(f"{i}. {cell(_short(name))}" for i, name in enumerate(names, 1)) or "(nothing)"
+
+    change = f"{query.reference_score:.3f} → {query.challenger_score:.3f}"
+    return [cell(_short(query.query)), change, titles(query.challenger_titles), titles(query.reference_titles)]
+
+
+def _bold(own: float, other: float) -> str:
+    return f"**{own:.3f}**" if own >= other else f"{own:.3f}"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

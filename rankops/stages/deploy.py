@@ -1,0 +1,205 @@
+"""Deploy: from a release in the store to a commit (or a pull request) that pins it in an environment."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankops.artifacts import StoredArtifact
+from rankops.errors import BadInput
+from rankops.files import combine_digests, sha256_file
+from rankops.overlays.component import ReleasePin
+from rankops.overlays.deploy import DeployOutcome, DeployRequest, deploy, plain_facts
+from rankops.overlays.evidence import evidence_verifier
+from rankops.overlays.history import current_pin
+from rankops.overlays.mirror import GitRemote
+from rankops.overlays.transaction import Render, Target, Validate
+from rankops.specs import EnvironmentSpec, ModelSpec
+from rankops.stages.evaluation import Champion
+from rankops.stages.quantized import serving_target
+from rankops.state import REPOSITORY, LocalState
+from rankops.store import ArtifactStore, fetch_folder
+
+if TYPE_CHECKING:
+    from rankops.forge.protocol import Forge
+    from rankops.overlays.proposal import Proposal
+    from rankops.release.manifest import ReleaseManifest
+
+Progress = Callable[[str], None]
+
+_SERVER_CODE = ("serving", "release", "encoding.py", "text.py", "store.py", "files.py", "artifacts.py", "specs.py")
+
+
+@dataclasses.dataclass(frozen=True)
+class Delivery:
+    """How a change reaches the remote, all of it configuration."""
+
+    remote: GitRemote
+    render: Render
+    validate: Validate
+    forge: Forge | None
+    image: tuple[str, str]
+
+
+def server_image(configured: str) -> tuple[str, str]:
+    """``(name, sha256:digest)`` of the server image that a deploy pins.
+
+    ``configured`` is ``name@sha256:...`` as a registry knows it. Empty means the working copy: on a machine that is
+    its own cluster the "image" is this code, and its digest is a hash over the server's sources, so that the pin says
+    truly what ran. Raises :class:`BadInput` for an image that is not pinned by digest.
+    """
+    if configured:
+        name, _, digest = configured.partition("@")
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            raise BadInput(f"image {configured!r} is not pinned by digest", "give name@sha256:<64 hex digits>")
+        return name, digest
+    package = REPOSITORY / "rankops"
+    files = [path for part in _SERVER_CODE for path in _sources(package / part)]
+    digests = {path.relative_to(package).as_posix(): sha256_file(path) for path in files}
+    return "rankops-server", f"sha256:{combine_digests(digests)}"
+
+
+def champion_of(remote: GitRemote, spec: ModelSpec, environment: EnvironmentSpec, public_key: Path) -> Champion | None:
+    """The release that the environment's branch pins, with its verified bundle; None before the first one."""
+    from rankops.release.signing import verify
+
+    pin = current_pin(remote, Target(environment.name, spec.name, environment.branch))
+    if pin is None:
+        return None
+    folder = fetch_folder(pin.uri, LocalState.current().root / "cache" / "release" / pin.release)
+    verify(folder, public_key, pin.release)
+    return Champion(release=pin.release, checkpoint=pin.checkpoint, folder=folder)
+
+
+def deploy_release(
+    store: ArtifactStore,
+    spec: ModelSpec,
+    environment: EnvironmentSpec,
+    release: StoredArtifact,
+    delivery: Delivery,
+    *,
+    dagster_run: str,
+    why: Sequence[str],
+    progress: Progress,
+) -> DeployOutcome:
+    """Verify the evidence again and pin ``release``; see :func:`rankops.overlays.deploy.deploy` for the errors."""
+    from rankops.release.manifest import read_manifest
+
+    state = LocalState.current()
+    folder = store.local_path(release)
+    manifest = read_manifest(folder)
+    name, digest = delivery.image
+    pin = ReleasePin(
+        model=spec.name,
+        environment=environment.name,
+        release=release.digest,
+        uri=release.uri,
+        image=name,
+        image_digest=digest,
+        dataset=manifest.dataset.digest,
+        checkpoint=manifest.checkpoint,
+        dagster_run=dagster_run,
+        mlflow_run=manifest.mlflow_run,
+    )
+    return deploy(
+        DeployRequest(
+            pin=pin,
+            policy=environment.policy,
+            branch=environment.branch,
+            why="\n".join(why),
+            trusted_key=state.public_key.read_text(),
+        ),
+        delivery.remote,
+        render=delivery.render,
+        validate=delivery.validate,
+        verify=evidence_verifier(folder, public_key=state.public_key, target=serving_target(spec)),
+        forge=delivery.forge,
+        describe=_describer(store, release, manifest, why),
+        progress=progress,
+    )
+
+
+def _describer(
+    store: ArtifactStore, release: StoredArtifact, manifest: ReleaseManifest, why: Sequence[str]
+) -> Callable[[Proposal], tuple[str, str]]:
+    """Title and body of the pull request, with the evidence that the release and its artifact carry."""
+    from rankops.forge import pr_body
+
+    def describe(proposal: Proposal) -> tuple[str, str]:
+        facts = dataclasses.replace(
+            plain_facts(proposal),
+            why=list(why),
+            metrics=_metric_rows(manifest),
+            compression=[_rung_row(rung) for rung in manifest.compression],
+            **_evidence(store, release),
+        )
+        return pr_body.build_title(facts), pr_body.build_body(facts)
+
+    return describe
+
+
+def _evidence(store: ArtifactStore, release: StoredArtifact) -> dict[str, Any]:
+    """Slices and worst-regressed queries from the artifact's evaluation, where the store still has it."""
+    from rankops.evaluation.storage import load_evaluation
+
+    uri = store.uri("artifact", release.lineage.get("artifact", ""))
+    folder = fetch_folder(uri, LocalState.current().root / "cache" / "artifact" / release.lineage["artifact"])
+    evaluation = load_evaluation(folder / "evaluation")
+    slices = [
+        {
+            "slice": part.name,
+            "queries": part.n,
+            f"difference to {evaluation.reference}": f"{part.difference.mean:+.4f} "
+            f"[{part.difference.low:+.4f}, {part.difference.high:+.4f}]",
+        }
+        for part in evaluation.slices
+        if part.difference is not None
+    ]
+    worst = [
+        {
+            "query": query.query,
+            "score": f"{query.reference_score:.3f} → {query.challenger_score:.3f}",
+            "first now": query.challenger_titles[0] if query.challenger_titles else "nothing",
+            "first before": query.reference_titles[0] if query.reference_titles else "nothing",
+        }
+        for query in evaluation.regressed
+    ]
+    return {"slices": slices, "worst_queries": worst}
+
+
+def _metric_rows(manifest: ReleaseManifest) -> list[dict[str, Any]]:
+    return [
+        {
+            "system": row["system"],
+            "metric": row["metric"],
+            "mean": f"{row['value']:.4f}",
+            "interval": f"{row['lower']:.4f} – {row['upper']:.4f}",
+            "queries": row["n"],
+        }
+        for row in manifest.metrics
+    ]
+
+
+def _rung_row(rung: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in rung.items() if isinstance(value, str | int | float) and value != ""}
+
+
+def _sources(path: Path) -> list[Path]:
+    return sorted(path.glob("*.py")) if path.is_dir() else [path]
+
+
+def remember_release(spec: ModelSpec, pin: ReleasePin) -> None:
+    """Tell the command line (``rankops predict --model NAME``) which release was deployed last."""
+    from rankops.files import write_json
+
+    record = {"uri": pin.uri, "digest": pin.release, "environment": pin.environment}
+    write_json(LocalState.current().root / "releases" / f"{spec.name}.json", record)
+
+
+def configured_token() -> str | None:
+    """The Git hosting token, from the environment only: it is never configuration that a UI would show."""
+    return os.environ.get("RANKOPS_GIT_TOKEN") or None

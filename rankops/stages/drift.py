@@ -1,0 +1,109 @@
+"""Drift: a day of traffic against the days that the live release learned from; then the decision to retrain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankops.artifacts import StoredArtifact
+from rankops.errors import BadInput
+from rankops.files import digest_of
+from rankops.specs import ModelSpec
+from rankops.stages.evaluation import Champion
+from rankops.state import LocalState
+from rankops.store import ArtifactStore, fetch_folder
+
+if TYPE_CHECKING:
+    from rankops.drift.report import DriftReport
+    from rankops.drift.summarize import Traffic
+    from rankops.release.manifest import ReleaseManifest
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is checked: a day of traffic, as a reference into the store."""
+
+    day: date
+    traffic: StoredArtifact
+
+
+def report_day(
+    store: ArtifactStore, spec: ModelSpec, subject: Subject, champion: Champion | None, progress: Progress
+) -> tuple[StoredArtifact, bool]:
+    """The drift report of a day; remembered by traffic and live release, so that looking again costs nothing.
+
+    Raises :class:`BadInput` when nothing is live: drift is a difference to what the live release learned from.
+    """
+    from rankops.drift.report import build_report
+    from rankops.release.manifest import read_manifest
+
+    if champion is None:
+        raise BadInput(
+            f"{spec.name} has no live release to compare {subject.day} with",
+            f"materialize {spec.name}/deploy first",
+        )
+    manifest = read_manifest(champion.folder)
+    lineage = {
+        "model": spec.name,
+        "day": subject.day.isoformat(),
+        "traffic": subject.traffic.digest,
+        "release": champion.release,
+        "reference": manifest.dataset.digest,
+    }
+
+    def make(out: Path) -> tuple[dict[str, str], dict[str, Any]]:
+        report = build_report(
+            reference_traffic(store, manifest),
+            traffic_of(store, subject.traffic),
+            model=spec.name,
+            day=subject.day,
+            release=champion.release,
+            out=out,
+            progress=progress,
+        )
+        trained = {"trained_through": manifest.dataset.last_day or ""}
+        return lineage, {"drifted": report.drifted, "causes": report.names, **trained}
+
+    return store.find_or_make("drift", digest_of({**lineage, "code": 1}), make)
+
+
+def traffic_of(store: ArtifactStore, reference: StoredArtifact) -> Traffic:
+    """The tables of one stored day."""
+    return _read(store.local_path(reference))
+
+
+def reference_traffic(store: ArtifactStore, manifest: ReleaseManifest) -> Traffic:
+    """The tables of the dataset that a release was trained on."""
+    digest = manifest.dataset.digest
+    folder = fetch_folder(store.uri("dataset", digest), LocalState.current().root / "cache" / "dataset" / digest)
+    return _read(folder)
+
+
+def _read(folder: Path) -> Traffic:
+    import polars as pl
+
+    from rankops.drift.summarize import Traffic
+
+    requests = folder / "requests.parquet"
+    return Traffic(
+        pl.read_parquet(folder / "interactions.parquet"),
+        pl.read_parquet(folder / "catalogue.parquet"),
+        pl.read_parquet(requests) if requests.is_file() else None,
+    )
+
+
+def load(store: ArtifactStore, reference: StoredArtifact) -> DriftReport:
+    """The report that :func:`report_day` published."""
+    from rankops.drift.report import load_report
+
+    return load_report(store.local_path(reference))
+
+
+def report_url(reference: StoredArtifact) -> str:
+    """Where a browser opens the report's HTML page."""
+    return f"{LocalState.current().reports_url}/{reference.kind}/{reference.digest}/report.html"

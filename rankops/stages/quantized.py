@@ -1,0 +1,87 @@
+"""Quantized artifact: the ladder picks a rung on the dev split; the gate judges it again on the test split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rankops.artifacts import StoredArtifact, require_match
+from rankops.dataset import load_dataset
+from rankops.files import digest_of
+from rankops.specs import ModelSpec
+from rankops.stages.evaluation import dev_scorer, evaluate_artifact
+from rankops.store import ArtifactStore
+
+if TYPE_CHECKING:
+    from rankops.specs import Target
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class QuantizedInputs:
+    """What is compressed, on which data, and the evidence about it so far."""
+
+    dataset: StoredArtifact
+    checkpoint: StoredArtifact
+    evaluation: StoredArtifact
+
+    def check(self) -> None:
+        """Raise :class:`ProvenanceMismatch` where evaluation, checkpoint and dataset do not belong together."""
+        expected = {"dataset": self.dataset.digest, "checkpoint": self.checkpoint.digest}
+        require_match("the evaluation", expected, self.evaluation.lineage, "rematerialize the evaluation")
+
+
+def serving_target(spec: ModelSpec) -> Target:
+    """The target that this spec is compressed for and served on (``this-machine`` resolved by CPU flags)."""
+    from rankops.compression.targets import detect_target
+
+    return detect_target() if spec.serving.target == "this-machine" else spec.serving.target
+
+
+def build(
+    store: ArtifactStore, spec: ModelSpec, inputs: QuantizedInputs, progress: Progress
+) -> tuple[StoredArtifact, bool]:
+    """Compress the checkpoint for its serving target and judge the result; the store remembers it by its inputs."""
+    inputs.check()
+    target = serving_target(spec)
+    key = digest_of(
+        {
+            "checkpoint": inputs.checkpoint.digest,
+            "evaluation": inputs.evaluation.digest,
+            "target": target,
+            "compression": spec.compression.model_dump(mode="json"),
+            "gates": spec.gates.model_dump(mode="json"),
+            "code": 1,
+        }
+    )
+
+    def make(out: Path) -> tuple[dict[str, str], dict[str, Any]]:
+        facts = _compress_and_judge(store, spec, inputs, target, out, progress)
+        chain = {"dataset": inputs.dataset.digest, "checkpoint": inputs.checkpoint.digest}
+        return {"model": spec.name, "evaluation": inputs.evaluation.digest, **chain}, facts
+
+    return store.find_or_make("artifact", key, make)
+
+
+def _compress_and_judge(
+    store: ArtifactStore, spec: ModelSpec, inputs: QuantizedInputs, target: Target, out: Path, progress: Progress
+) -> dict[str, Any]:
+    from rankops.compression.ladder import compress
+
+    dataset = load_dataset(store.local_path(inputs.dataset))
+    checkpoint = store.local_path(inputs.checkpoint)
+    report = compress(checkpoint, dataset, spec, target, out, score=dev_scorer(dataset, spec), progress=progress)
+    evidence = out / "evaluation"
+    evidence.mkdir()
+    evaluation, decision = evaluate_artifact(
+        dataset, out, store.local_path(inputs.evaluation), spec, evidence, progress
+    )
+    return {
+        "target": target,
+        "rungs": [rung.model_dump(mode="json") for rung in report.rungs],
+        "compression_gate": decision.model_dump(mode="json"),
+        "gate": evaluation.decision.model_dump(mode="json"),
+    }

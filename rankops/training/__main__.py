@@ -1,0 +1,99 @@
+"""``python -m rankops.training JOB.json``: one training run in its own process.
+
+Under Dagster Pipes (the launching step sets the environment) progress goes to the run's log and the result is a
+custom message; otherwise progress goes to standard error. Either way ``result.json`` is written beside the output.
+Exit status: 0 done, 1 a clear error on standard error, 143 stopped by SIGTERM with the state saved.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from pydantic import ValidationError
+
+from rankops.errors import BadInput, RankopsError
+from rankops.files import write_json
+from rankops.training.biencoder import train
+from rankops.training.job import TrainingInterrupted, TrainingJob, TrainingResult
+
+Say = Callable[[str], None]
+Report = Callable[[TrainingResult], None]
+
+_PIPES = ("DAGSTER_PIPES_CONTEXT", "DAGSTER_PIPES_MESSAGES")
+
+
+class _StopFlag:
+    """Set by SIGTERM; asked by the run between its steps."""
+
+    def __init__(self) -> None:
+        self.set = False
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.set = True
+
+    def __call__(self) -> bool:
+        return self.set
+
+
+@contextmanager
+def _channel() -> Iterator[tuple[Say, Report]]:
+    """How this process speaks: ``(progress lines, the result)``."""
+    if not all(name in os.environ for name in _PIPES):
+        yield _to_stderr, lambda result: None
+        return
+    from dagster_pipes import open_dagster_pipes
+
+    with open_dagster_pipes() as pipes:
+        yield (
+            pipes.log.info,
+            lambda result: pipes.report_custom_message(result.model_dump(mode="json")),
+        )
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def _read_job(arguments: list[str]) -> TrainingJob:
+    if len(arguments) != 1:
+        raise BadInput(f"{len(arguments)} arguments, expected one", "python -m rankops.training JOB.json")
+    path = Path(arguments[0])
+    try:
+        return TrainingJob.model_validate_json(path.read_text())
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}", "give the path of a training job") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BadInput(f"{path}: {field}: {first['msg']}", "see rankops.training.job.TrainingJob") from error
+
+
+def main(arguments: list[str]) -> int:
+    """Run the job named by the only argument and return the exit status."""
+    should_stop = _StopFlag()
+    with _channel() as (say, report):
+        try:
+            job = _read_job(arguments)
+            result = train(job, lambda event: say(str(event)), should_stop)
+        except TrainingInterrupted as stop:
+            say(str(stop))
+            return 128 + signal.SIGTERM
+        except RankopsError as error:
+            for speak in {say, _to_stderr}:  # the run's log, and where a plain caller looks
+                speak(f"error: {error}")
+            return 1
+        write_json(job.output.parent / "result.json", result.model_dump(mode="json"))
+        report(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,101 @@
+"""What goes into a training run and what comes out: plain values that travel between processes as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rankops.errors import RankopsError
+from rankops.files import combine_digests, digest_of, file_digests
+from rankops.specs import TrainingSpec
+from rankops.training.base_models import model_digest
+
+
+class TrainingJob(BaseModel):
+    """One fine-tuning run.
+
+    ``work`` keeps the resumable state: a run with the same inputs continues there, other inputs start afresh.
+    ``output`` becomes the checkpoint folder when everything succeeded, and not before.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spec: TrainingSpec
+    base_model: Path = Field(description="folder with safetensors weights and a tokenizer")
+    dataset: Path = Field(description="dataset folder (rankops.dataset)")
+    output: Path
+    work: Path
+    threads: int | None = Field(default=None, ge=1, description="PyTorch threads; None leaves the library's choice")
+
+    def key(self) -> str:
+        """Hex SHA-256 over everything that decides the result (bytes of base and dataset, spec)."""
+        return digest_of(
+            {
+                "spec": self.spec.model_dump(mode="json"),
+                "base_model": model_digest(self.base_model),
+                "dataset": combine_digests(file_digests(self.dataset)),
+            }
+        )
+
+
+class TrainingEvent(BaseModel):
+    """One progress line."""
+
+    model_config = ConfigDict(frozen=True)
+
+    step: int
+    max_steps: int
+    loss: float | None = None
+    dev_ndcg: float | None = Field(default=None, description="nDCG@10 on the dev split, after this step")
+    steps_per_second: float | None = None
+    eta_seconds: float | None = None
+
+    def __str__(self) -> str:
+        parts = [f"step {self.step}/{self.max_steps}"]
+        if self.loss is not None:
+            parts.append(f"loss {self.loss:.4f}")
+        if self.dev_ndcg is not None:
+            parts.append(f"dev nDCG@10 {self.dev_ndcg:.4f}")
+        if self.steps_per_second is not None:
+            parts.append(f"{self.steps_per_second:.2f} steps/s")
+        if self.eta_seconds is not None:
+            parts.append(f"eta {self.eta_seconds:.0f} s")
+        return "  ".join(parts)
+
+
+class TrainingResult(BaseModel):
+    """What happened. ``losses`` and ``dev_curve`` hold ``(step, value)``; ``dev_curve`` starts with the base at 0."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int
+    stopped_early: bool
+    best_step: int
+    dev_metric_before: float
+    dev_metric_best: float
+    losses: list[tuple[int, float]]
+    dev_curve: list[tuple[int, float]]
+    seconds: float = Field(description="wall time of the run, with the parts before an interruption")
+    pairs: int
+    seed: int
+    parameters: int
+    trained_parameters: int
+    dev_queries: int
+    dev_products: int
+    inputs: str = Field(description="key of the job: digest over spec, base model and dataset")
+    spec: TrainingSpec
+
+
+class TrainingInterrupted(RankopsError):
+    """The run was asked to stop; its state is saved and the next run with the same work folder continues."""
+
+
+Progress = Callable[[TrainingEvent | str], None]
+ShouldStop = Callable[[], bool]
+
+
+def never_stop() -> bool:
+    """The default ``should_stop``."""
+    return False

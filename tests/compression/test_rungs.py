@@ -1,0 +1,83 @@
+"""What is tried on which target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from rankops.compression.rungs import Rung, Workshop, matrices_after_gelu, quantization_config, rungs_for
+from rankops.compression.targets import can_measure, detect_target
+from rankops.errors import BadInput
+from rankops.specs import Target
+
+
+@pytest.mark.parametrize("target", get_args(Target))
+def test_every_ladder_ends_with_fp32_and_names_each_rung_once(target: Target) -> None:
+    rungs = rungs_for(target)
+    assert rungs[-1] == Rung("fp32", "fp32", fused=False)
+    assert len({rung.name for rung in rungs}) == len(rungs)
+    assert len({rung.what for rung in rungs}) == len(rungs)
+
+
+def test_signed_weights_are_reduced_to_seven_bits_only_where_sums_would_overflow() -> None:
+    for target in get_args(Target):
+        for rung in rungs_for(target):
+            if rung.precision == "int8" and rung.signed:
+                assert quantization_config(rung, target).reduce_range is (target == "cpu-avx2"), (target, rung.name)
+
+
+def test_a_gpu_ladder_has_no_dynamic_int8() -> None:
+    assert "int8" not in {rung.precision for rung in rungs_for("gpu-cuda")}
+
+
+def test_optimums_configuration_says_what_the_rung_says() -> None:
+    from onnxruntime.quantization import QuantType
+
+    for rung in rungs_for("cpu-avx2"):
+        if rung.precision == "int8":
+            config = quantization_config(rung, "cpu-avx2")
+            assert not config.is_static
+            assert config.per_channel is rung.per_channel
+            assert config.weights_dtype is (QuantType.QInt8 if rung.signed else QuantType.QUInt8)
+            assert "MatMul" in config.operators_to_quantize
+
+
+def test_a_mixed_rung_leaves_the_matrices_behind_each_gelu_in_fp32(checkpoint: Path, tmp_path: Path) -> None:
+    import onnx
+
+    rungs = {rung.after_gelu: rung for rung in rungs_for("cpu-avx2") if rung.fused and rung.reduce_range}
+    workshop = Workshop(checkpoint, tmp_path, "cpu-avx2")
+    kinds = {
+        after: [node.op_type for node in onnx.load(str(workshop.build(rung))).graph.node]
+        for after, rung in rungs.items()
+    }
+    assert "MatMul" not in kinds[True]
+    assert kinds[False].count("MatMul") == 2  # one in each layer of the tiny BERT
+    with pytest.raises(BadInput, match="GELU"):
+        matrices_after_gelu(workshop.exported / "model.onnx")  # not fused: its GELU is a dozen nodes
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [("fpu avx avx2", "cpu-avx2"), ("fpu avx2 avx512f", "cpu-avx2"), ("avx2 avx512_vnni", "cpu-avx512-vnni")],
+)
+def test_the_target_follows_the_cpus_flags(tmp_path: Path, flags: str, expected: str) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\nmodel name\t: X\nflags\t\t: {flags}\n")
+    assert detect_target(cpuinfo, "x86_64") == expected
+
+
+def test_arm_and_unknown_machines(tmp_path: Path) -> None:
+    (tmp_path / "old").write_text("flags\t: sse2\n")
+    assert detect_target(tmp_path / "absent", "aarch64") == "cpu-arm64"
+    assert detect_target(tmp_path / "absent", "AMD64") == "cpu-avx2"
+    with pytest.raises(BadInput, match="AVX2"):
+        detect_target(tmp_path / "old", "x86_64")
+    with pytest.raises(BadInput, match="riscv64"):
+        detect_target(tmp_path / "old", "riscv64")
+
+
+def test_only_this_machines_target_can_be_measured() -> None:
+    assert [t for t in get_args(Target) if t.startswith("cpu") and can_measure(t)] == [detect_target()]

@@ -1,0 +1,1 @@
+"""Tests of rankops.evaluation and of the Icecat benchmark that uses it."""

@@ -1,0 +1,203 @@
+"""What is in ``k8s-overlays`` builds, is valid on every supported Kubernetes, and renders what the snapshots say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from rankops.errors import InvalidOverlay
+from rankops.overlays.component import is_seed, require_pinned
+from rankops.overlays.kustomize import build
+from rankops.overlays.schemas import VERSIONS
+from rankops.overlays.validate import build_and_validate, validate, violations
+from rankops.specs import ENVIRONMENTS
+from tests.overlays_manifests.conftest import (
+    OVERLAYS,
+    PIN,
+    RELEASE,
+    Objects,
+    copy_overlays,
+    fetch,
+    one,
+    pin_release,
+    pod,
+    server,
+    use_components,
+)
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+ENVIRONMENT_NAMES = tuple(environment.name for environment in ENVIRONMENTS)
+
+
+def build_variant(
+    tmp_path: Path, kustomize: Path, environment: str, components: tuple[str, ...]
+) -> tuple[Objects, str]:
+    folder = pin_release(copy_overlays(tmp_path), environment)
+    use_components(folder, *components)
+    return build(folder, kustomize=kustomize)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENT_NAMES)
+@pytest.mark.parametrize("hardware", ["cpu", "gpu-nvidia"])
+@pytest.mark.parametrize("monitoring", [(), ("monitoring",)], ids=["unmonitored", "monitored"])
+def test_every_offered_combination_is_valid_on_every_kubernetes(
+    tmp_path: Path, kustomize: Path, environment: str, hardware: str, monitoring: tuple[str, ...]
+) -> None:
+    objects, _ = build_variant(tmp_path, kustomize, environment, (hardware, "trust", *monitoring))
+    for version in VERSIONS:
+        validate(objects, kubernetes=version)
+    require_pinned(objects, PIN.model_copy(update={"environment": environment}))
+    kinds = {obj["kind"] for obj in objects}
+    assert ({"PodMonitor", "PrometheusRule"} <= kinds) == bool(monitoring)
+    assert ("HorizontalPodAutoscaler" in kinds) == (hardware == "cpu")
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "environment", "components"),
+    [
+        ("staging", "staging", ("cpu", "trust")),
+        ("production", "production", ("cpu", "trust", "monitoring")),
+        ("production-gpu", "production", ("gpu-nvidia", "trust", "monitoring")),
+    ],
+)
+def test_the_rendered_overlay_is_what_the_snapshot_says(
+    tmp_path: Path, kustomize: Path, snapshot: str, environment: str, components: tuple[str, ...]
+) -> None:
+    _, text = build_variant(tmp_path, kustomize, environment, components)
+    compare(SNAPSHOTS / f"{snapshot}.yaml", text)
+
+
+def test_an_overlay_that_never_saw_a_release_asks_for_no_pods_and_is_not_valid(kustomize: Path) -> None:
+    folder = OVERLAYS / "overlays" / "staging" / "retriever"
+    placeholder = (folder / "release" / "kustomization.yaml").read_text()
+    assert is_seed(placeholder)
+    assert placeholder == (OVERLAYS / "components" / "unreleased" / "kustomization.yaml").read_text()
+    objects, text = build(folder, kustomize=kustomize)
+    assert one(objects, "Deployment")["spec"]["replicas"] == 0
+    compare(SNAPSHOTS / "staging-unreleased.yaml", text)
+    with pytest.raises(InvalidOverlay, match="no release is pinned: materialize `deploy`"):
+        validate(objects)
+
+
+def test_a_deploy_leaves_the_number_of_replicas_to_the_autoscaler(production: Objects) -> None:
+    assert "replicas" not in one(production, "Deployment")["spec"]
+    assert one(production, "HorizontalPodAutoscaler")["spec"]["minReplicas"] >= 2
+
+
+def test_a_digest_that_looks_like_a_number_stays_text(production: Objects) -> None:
+    assert pod(production)["metadata"]["annotations"]["rankops.dev/release"] == RELEASE
+    assert {"name": "RANKOPS_RELEASE_DIGEST", "value": RELEASE} in server(production)["env"]
+
+
+def test_commands_and_arguments_are_the_contract_with_server_and_fetcher(production: Objects) -> None:
+    trust = ["--public-key", "/etc/rankops/trust/release-signing.pub"]
+    assert fetch(production)["command"] + fetch(production)["args"] == [
+        *("python", "-m", "rankops.release", "fetch", "--uri", "$(RANKOPS_RELEASE_URI)"),
+        *("--digest", "$(RANKOPS_RELEASE_DIGEST)", *trust, "--to", "/var/lib/rankops/release"),
+    ]
+    assert server(production)["command"] + server(production)["args"] == [
+        *("python", "-m", "rankops.serving", "--release", "/var/lib/rankops/release"),
+        *("--digest", "$(RANKOPS_RELEASE_DIGEST)", *trust, "--host", "0.0.0.0", "--port", "8080"),
+        *("--request-log", "/var/lib/rankops/requests"),
+    ]
+
+
+def test_the_arguments_are_ones_that_server_and_fetcher_know(production: Objects) -> None:
+    from rankops.release.__main__ import parser as fetch_parser
+    from rankops.serving.config import parser as server_parser
+
+    assert fetch_parser().parse_args([*fetch(production)["command"][3:], *fetch(production)["args"]]).uri
+    assert server_parser().parse_args(server(production)["args"]).port == "8080"
+
+
+def test_the_server_has_time_to_drain_within_the_grace_period(production: Objects) -> None:
+    from rankops.serving.config import ServerConfig
+
+    pre_stop = server(production)["lifecycle"]["preStop"]["sleep"]["seconds"]
+    drain = ServerConfig.model_fields["drain_seconds"].default
+    assert pre_stop + drain < pod(production)["spec"]["terminationGracePeriodSeconds"]
+
+
+def test_the_trusted_key_is_a_p256_key_and_reaches_the_pods_under_a_hashed_name(production: Objects) -> None:
+    config = one(production, "ConfigMap")
+    key = load_pem_public_key(config["data"]["release-signing.pub"].encode())
+    assert isinstance(key, EllipticCurvePublicKey)
+    assert key.curve.name == "secp256r1"
+    assert config["metadata"]["name"].startswith("retriever-trust-")
+    volume = next(v for v in pod(production)["spec"]["volumes"] if v["name"] == "trust")
+    assert volume["configMap"]["name"] == config["metadata"]["name"]
+    assert config["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/prune"] == "Disabled"
+
+
+def test_the_gpu_component_appends_its_toleration_and_keeps_those_of_people(tmp_path: Path, kustomize: Path) -> None:
+    folder = pin_release(copy_overlays(tmp_path), "production")
+    own = "- op: add\n  path: /spec/template/spec/tolerations/-\n  value: {key: team, operator: Exists}\n"
+    base = tmp_path / "k8s-overlays" / "base" / "retriever" / "kustomization.yaml"
+    indented = own.replace("\n", "\n      ").rstrip()
+    patch = f"patches:\n  - target:\n      kind: Deployment\n    patch: |-\n      {indented}\n"
+    base.write_text(base.read_text().replace("patches:\n", patch))
+    use_components(folder, "gpu-nvidia", "trust")
+    objects = build_and_validate(folder, kustomize=kustomize).objects
+    assert [t["key"] for t in pod(objects)["spec"]["tolerations"]] == ["team", "nvidia.com/gpu"]
+
+
+def test_alerts_and_scrapes_are_about_this_model_only(production: Objects) -> None:
+    rules = one(production, "PrometheusRule")["spec"]["groups"][0]["rules"]
+    assert len(rules) >= 4
+    for rule in rules:
+        assert '"model"' not in rule["expr"], rule["alert"]
+        assert rule["expr"].count('"retriever"') == rule["expr"].count("model=") + rule["expr"].count("deployment=")
+        assert rule["labels"]["model"] == "retriever"
+    assert one(production, "PodMonitor")["spec"]["selector"]["matchLabels"] == {"app.kubernetes.io/name": "retriever"}
+
+
+def test_alerts_use_metrics_that_the_server_exposes(production: Objects) -> None:
+    import re
+
+    from rankops.serving.metrics import Metrics
+
+    exposed = Metrics().render().decode()
+    text = " ".join(rule["expr"] for rule in one(production, "PrometheusRule")["spec"]["groups"][0]["rules"])
+    used = set(re.findall(r"\brankops_\w+", text))
+    assert used
+    for name in used:
+        assert f"# TYPE {name.removesuffix('_bucket')} " in exposed, name
+
+
+def readme_commands(name: str) -> str:
+    """The shell commands under "Add a model" in the README, for a model of this name."""
+    section = (OVERLAYS / "README.md").read_text().split("## Add a model")[1]
+    return section.split("```sh\n")[1].split("```")[0].replace("NAME", name)
+
+
+def test_the_readmes_commands_add_a_model_that_shares_no_object_with_the_first(tmp_path: Path, kustomize: Path) -> None:
+    overlays = copy_overlays(tmp_path)
+    subprocess.run(["sh", "-euc", readme_commands("re-ranker")], cwd=tmp_path, check=True)
+    unreleased = build(overlays / "overlays/staging/re-ranker", kustomize=kustomize).objects
+    assert one(unreleased, "Deployment")["spec"]["replicas"] == 0
+    first = build_and_validate(pin_release(overlays, "staging"), kustomize=kustomize).objects
+    second = build_and_validate(pin_release(overlays, "staging", "re-ranker"), kustomize=kustomize).objects
+    names = [{(obj["kind"], obj["metadata"]["name"]) for obj in objects} for objects in (first, second)]
+    assert not names[0] & names[1]
+    assert {name.split("-trust")[0] for _, name in names[1]} == {"re-ranker"}
+
+
+def test_forgetting_the_trust_component_is_noticed(tmp_path: Path, kustomize: Path) -> None:
+    folder = pin_release(copy_overlays(tmp_path), "staging")
+    use_components(folder, "cpu")
+    found = violations(build(folder, kustomize=kustomize).objects)
+    assert [v.rule for v in found] == ["reference"]
+
+
+def compare(snapshot: Path, text: str) -> None:
+    if os.environ.get("RANKOPS_UPDATE_SNAPSHOTS") == "1":
+        snapshot.write_text(text)
+    assert snapshot.is_file(), f"{snapshot} is missing: run this test once with RANKOPS_UPDATE_SNAPSHOTS=1"
+    assert text == snapshot.read_text(), (
+        "rendered output changed; RANKOPS_UPDATE_SNAPSHOTS=1 accepts it, review the diff"
+    )

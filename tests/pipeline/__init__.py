@@ -1,0 +1,1 @@
+"""The assets, jobs and sensors together, on a small shop."""

@@ -1,0 +1,99 @@
+"""Driving the Dagster UI in headless Chromium, for tests and for the README's screenshots."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rankops.state import REPOSITORY
+
+if TYPE_CHECKING:
+    from selenium.webdriver import Chrome
+
+
+def missing() -> str | None:
+    """Why the browser tests cannot run here, or None."""
+    absent = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    return f"{' and '.join(absent)} not installed (make setup tries)" if absent else None
+
+
+@contextmanager
+def webserver(environment: Mapping[str, str], log: Path) -> Iterator[str]:
+    """``dagster-webserver`` on the repository's workspace file; yields its URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "dagster_webserver", "-w", "workspace.yaml", "-p", str(port)]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=dict(environment), stdout=out, stderr=out)
+        try:
+            url = f"http://127.0.0.1:{port}"
+            _wait(lambda: urllib.request.urlopen(f"{url}/server_info", timeout=2).status == 200, 120)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+@contextmanager
+def browser(width: int = 1500, height: int = 1100) -> Iterator[Chrome]:
+    """Headless Chromium."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for flag in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--window-size={width},{height}"):
+        options.add_argument(flag)
+    service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
+    driver = webdriver.Chrome(options=options, service=service)
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def click(driver: Chrome, text: str, *, tag: str = "button", seconds: float = 60) -> None:
+    """Click the first visible, enabled element whose text is (or contains) ``text``."""
+    from selenium.webdriver.common.by import By
+
+    def attempt() -> bool:
+        for element in driver.find_elements(By.XPATH, f"//{tag}[contains(normalize-space(.), {text!r})]"):
+            if element.is_displayed() and element.is_enabled() and not element.get_attribute("disabled"):
+                element.click()
+                return True
+        return False
+
+    _wait(attempt, seconds, f"no {tag} {text!r} to click on {driver.current_url}")
+
+
+def see(driver: Chrome, text: str, *, seconds: float = 60) -> None:
+    """Wait until the page shows ``text``."""
+    from selenium.webdriver.common.by import By
+
+    _wait(
+        lambda: text in driver.find_element(By.TAG_NAME, "body").text,
+        seconds,
+        f"{driver.current_url} never showed {text!r}",
+    )
+
+
+def _wait(done, seconds: float, problem: str = "timed out") -> None:
+    from selenium.common.exceptions import WebDriverException
+
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if done():
+                return
+        except (OSError, WebDriverException):
+            pass  # not there yet, or redrawn between finding and clicking
+        time.sleep(0.3)
+    raise AssertionError(problem)

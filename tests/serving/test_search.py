@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from rankops.serving.client import Client
+from tests.serving.conftest import running
+
+
+def golden(shop):
+    return json.loads((shop.release / "golden.json").read_text())
+
+
+def test_search_answers_as_the_offline_golden_answers_say(shop, client):
+    for entry in golden(shop):
+        reply = client.post("/search", {"query": entry["query"], "k": 10})
+        assert reply.status == 200
+        assert [r["product_id"] for r in reply.body["results"]] == entry["product_ids"]
+        assert [r["score"] for r in reply.body["results"]] == pytest.approx(entry["scores"], abs=1e-6)
+
+
+def test_a_result_is_a_product_for_display_and_the_answer_names_the_release(shop, client):
+    reply = client.get("/search?q=Red%20%20SHOE&k=3")
+    assert set(reply.body) == {"release", "query", "results", "took_ms", "request_id"}
+    assert reply.body["release"] == reply.headers["x-rankops-release"] == shop.manifest.digest
+    assert reply.body["query"] == "Red  SHOE"
+    assert reply.body["request_id"] == reply.headers["x-request-id"]
+    assert [set(r) for r in reply.body["results"]] == [
+        {"product_id", "title", "score", "category", "brand", "price"}
+    ] * 3
+    assert reply.body == client.post("/search", {"query": "red shoe", "k": 3}).body | {
+        name: reply.body[name] for name in ("query", "took_ms", "request_id")
+    }
+
+
+def test_ten_results_unless_asked(client):
+    assert len(client.get("/search?q=red").body["results"]) == 10
+    assert len(client.get("/search?q=red&k=100").body["results"]) == 60
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({}, "'query' must be a text"),
+        ({"query": ""}, "not empty"),
+        ({"query": " \n\t"}, "not empty"),
+        ({"query": 3}, "must be a text"),
+        ({"query": None}, "must be a text"),
+        ({"query": "x" * 513}, "has 513 characters, at most 512"),
+        ({"query": "\ud800"}, "surrogate"),
+        ({"query": "a", "k": 0}, "from 1 to 100"),
+        ({"query": "a", "k": 101}, "from 1 to 100"),
+        ({"query": "a", "k": True}, "from 1 to 100"),
+        ({"query": "a", "k": 2.5}, "from 1 to 100"),
+        ({"query": "a", "k": "many"}, "from 1 to 100"),
+        ({"query": "a", "size": 3}, "unknown field size"),
+        (["a"], "must be an object"),
+        ("a", "must be an object"),
+    ],
+)
+def test_a_bad_search_is_400_and_says_what_is_wrong(client, body, message):
+    reply = client.post("/search", body)
+    assert reply.status == 400
+    assert message in reply.body["error"]
+
+
+@pytest.mark.parametrize("path", ["/search", "/search?q=", "/search?q=a&k=x", "/search?q=a&k=-1", "/search?q=a&x=1"])
+def test_a_bad_get_is_400(client, path):
+    reply = client.get(path)
+    assert reply.status == 400
+    assert reply.body["error"]
+
+
+def raw(address: str, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None):
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=10)
+    connection.request(method, path, body, headers or {})
+    response = connection.getresponse()
+    return response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[" * 4000])
+def test_what_is_no_json_is_400(address, body):
+    status, _, content = raw(address, "POST", "/search", body)
+    assert status == 400
+    assert "not JSON" in json.loads(content)["error"]
+
+
+def test_a_body_beyond_the_limit_is_413(address):
+    status, _, content = raw(address, "POST", "/search", b'{"query": "' + b"a" * 5000 + b'"}')
+    assert status == 413
+    assert "4096 bytes" in json.loads(content)["error"]
+
+
+def test_unknown_paths_and_methods_are_json_errors_with_the_release_header(shop, address):
+    for method, path, expected in (("GET", "/nowhere", 404), ("DELETE", "/search", 405)):
+        status, headers, content = raw(address, method, path)
+        assert status == expected
+        assert json.loads(content)["error"]
+        assert headers["x-rankops-release"] == shop.manifest.digest
+
+
+def test_a_harmless_request_id_is_kept_and_another_is_replaced(address):
+    _, headers, _ = raw(address, "GET", "/healthz", headers={"X-Request-Id": "trace-1.a"})
+    assert headers["x-request-id"] == "trace-1.a"
+    _, headers, _ = raw(address, "GET", "/healthz", headers={"X-Request-Id": "a b<script>"})
+    assert "<" not in headers["x-request-id"]
+
+
+def test_health_answers_while_the_engine_is_busy_and_overload_is_503(shop):
+    busy = threading.Event()
+    with running(shop.config(threads=1, queue=2)) as address, Client(address) as client:
+        statuses: Counter[int] = Counter()
+
+        def hammer():
+            with Client(address) as own:
+                while not busy.is_set():
+                    tensor = {"name": "query", "datatype": "BYTES", "shape": [64], "data": ["red shoe"] * 64}
+                    reply = own.post("/v2/models/retriever/infer", {"inputs": [tensor]})
+                    statuses[reply.status] += 1
+
+        threads = [threading.Thread(target=hammer) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for _ in range(50):
+            assert client.get("/healthz").status == 200
+            assert client.get("/readyz").status == 200
+        busy.set()
+        for thread in threads:
+            thread.join()
+        assert set(statuses) == {200, 503}
+
+
+def test_metrics_count_what_happened(shop, tmp_path):
+    with running(shop.config(min_score=2.0, request_log=tmp_path / "log")) as address, Client(address) as client:
+        assert client.get("/search?q=red").body["results"] == []
+        client.get("/search")
+        client.get("/v2/models/other")
+        client.get("/wp-admin.php")
+        text = raw(address, "GET", "/metrics")[2].decode()
+    assert f'release="{shop.manifest.digest}"' in text
+    assert 'rankops_requests_total{code="200",endpoint="/search",method="GET"} 1.0' in text
+    assert 'rankops_requests_total{code="400",endpoint="/search",method="GET"} 1.0' in text
+    assert 'rankops_requests_total{code="404",endpoint="/v2/models/{model}",method="GET"} 1.0' in text
+    assert 'rankops_requests_total{code="404",endpoint="other",method="GET"} 1.0' in text
+    assert "rankops_zero_results_total 1.0" in text
+    assert 'rankops_stage_seconds_count{stage="encode"} 1.0' in text
+    assert "rankops_ready 1.0" in text
+    assert "wp-admin" not in text
+    (part,) = (tmp_path / "log").rglob("*.parquet")
+    (row,) = pq.ParquetFile(part).read().to_pylist()
+    assert (row["results"], row["top_score"], row["query"]) == (0, None, "red")
+
+
+def test_the_request_time_header_counts_only_where_it_is_trusted(shop, tmp_path):
+    for trusted, folder in ((True, tmp_path / "trusting"), (False, tmp_path / "plain")):
+        with running(shop.config(trust_request_time=trusted, request_log=folder)) as address:
+            headers = {"X-Request-Time": "2025-11-05T10:00:00+00:00"}
+            assert raw(address, "GET", "/search?q=red", headers=headers)[0] == 200
+            status, _, _ = raw(address, "GET", "/search?q=red", headers={"X-Request-Time": "yesterday"})
+            assert status == (400 if trusted else 200)
+        days = {Path(p).parent.name for p in folder.rglob("*.parquet")}
+        assert ("day=2025-11-05" in days) is trusted
+
+
+def test_an_internal_failure_is_a_500_without_details_and_with_the_release_header(shop, monkeypatch):
+    from rankops.serving.engine import Engine
+
+    with running(shop.config()) as address:
+
+        def explode(*_):
+            raise RuntimeError("secret details")
+
+        monkeypatch.setattr(Engine, "search", explode)
+        status, headers, content = raw(address, "GET", "/search?q=red")
+        assert status == 500
+        assert b"secret" not in content
+        assert headers["x-rankops-release"] == shop.manifest.digest
+        assert raw(address, "GET", "/healthz")[0] == 200

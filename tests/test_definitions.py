@@ -1,0 +1,98 @@
+"""The code location, loaded as production loads it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from dagster import AssetKey, DefaultSensorStatus
+
+from rankops.state import REPOSITORY
+
+KEYS = {
+    "shop/traffic",
+    "shop/dataset",
+    *(
+        f"retriever/{name}"
+        for name in (
+            [
+                "checkpoint",
+                "evaluation",
+                "quantized",
+                "release",
+                "deploy",
+                "verification",
+                "drift_report",
+                "retrain_decision",
+            ]
+        )
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def repository():
+    from definitions import defs
+
+    return defs.get_repository_def()
+
+
+def test_the_workspace_file_loads_every_asset(repository) -> None:
+    from dagster._core.workspace.load import location_origins_from_yaml_paths
+
+    (origin,) = location_origins_from_yaml_paths([str(REPOSITORY / "workspace.yaml")])
+    assert origin == "rankops"
+    assert {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()} == KEYS
+
+
+def test_pyproject_does_not_shadow_the_workspace_file() -> None:
+    tools = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]
+    assert not {"dagster", "dg"} & set(tools)
+
+
+def test_gates_block(repository) -> None:
+    graph = repository.asset_graph
+    blocking = {
+        f"{key.asset_key.to_user_string()}:{key.name}" for key in graph.asset_check_keys if graph.get(key).blocking
+    }
+    assert blocking == {
+        "shop/traffic:catalogue_schema",
+        "shop/traffic:interactions_schema",
+        "shop/dataset:splits_leak_free",
+        "retriever/evaluation:gate",
+        "retriever/quantized:gate_after_compression",
+        "retriever/quantized:quality_budget",
+        "retriever/verification:serves_the_release",
+    }
+
+
+def test_sensors_run_by_default(repository) -> None:
+    status = {s.name: s.default_status for s in repository.sensor_defs}
+    assert set(status) == {"retriever_retrain_on_drift", "mlflow_close_failed", "mlflow_close_canceled"}
+    assert set(status.values()) == {DefaultSensorStatus.RUNNING}
+
+
+def test_jobs_and_their_assets(repository) -> None:
+    names = {job.name for job in repository.get_all_jobs()}
+    assert names >= {"retriever_release", "retriever_monitor", "shop_ingest"}
+    job = repository.get_job("retriever_release")
+    assert AssetKey(["retriever", "deploy"]) in job.asset_layer.executable_asset_keys
+
+
+def test_loading_the_code_location_imports_nothing_heavy() -> None:
+    heavy = "torch transformers sentence_transformers mlflow evidently optimum onnxruntime pandas matplotlib sklearn"
+    code = f"import sys, definitions; print([m for m in {heavy.split()!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_nothing_imports_definitions() -> None:
+    found = [
+        str(path.relative_to(REPOSITORY))
+        for folder in ("rankops", "assets", "resources", "automation")
+        for path in (REPOSITORY / folder).rglob("*.py")
+        if "import definitions" in path.read_text() or "from definitions" in path.read_text()
+    ]
+    assert found == []
