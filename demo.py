@@ -8,11 +8,12 @@ state (``.rankops/``), and tells what happened. Run again, it re-uses what stand
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -29,9 +30,12 @@ from rankops.state import REPOSITORY, LocalState
 if TYPE_CHECKING:
     from dagster import DagsterInstance, Definitions
 
+    from rankops.store import ArtifactStore
+
 HISTORY_DAYS = 14
 DRIFTED_DAYS = 3
 MODEL, DATASET, ENVIRONMENT = "retriever", "shop", "staging"
+COMPACT: dict[str, Any] = {"loggers": {"compact": {}}}
 
 console = Console(highlight=False)
 
@@ -56,15 +60,23 @@ class Demo:
         console.print(f"[dim]  {seconds:.1f} s[/]")
 
     def run_job(
-        self, name: str, partition: str, config: Mapping[str, Any] | None = None, tags: Mapping[str, str] | None = None
+        self,
+        name: str,
+        partition: str | None,
+        *,
+        config: Mapping[str, Any] | None = None,
+        tags: Mapping[str, str] | None = None,
+        only: Sequence[Sequence[str]] = (),
     ) -> str:
-        """Run a job in this process, its log lines compact; returns the run id. Raises :class:`RankopsError`."""
-        job = self.definitions.resolve_job_def(name)
-        result = job.execute_in_process(
+        """Run a job (or ``only`` some of its assets) in this process, its log lines compact; returns the run id."""
+        from dagster import AssetKey
+
+        result = self.definitions.resolve_job_def(name).execute_in_process(
             instance=self.instance,
             partition_key=partition,
-            run_config=dict(config or {}),
+            run_config={**(config or {}), **COMPACT},
             tags=dict(tags or {}),
+            asset_selection=[AssetKey(key) for key in only] if only else None,
             raise_on_error=True,
         )
         return result.run_id
@@ -105,7 +117,7 @@ def prepare() -> Demo:
     _, public = signing_keys(say)
     if state.git_url == (state.root / "gitops.git").as_uri():
         create_bare_remote(state.root / "gitops.git", REPOSITORY / "k8s-overlays", public)
-    return Demo(state, DagsterInstance.get(), build_defs(loggers={"console": compact_logger()}))
+    return Demo(state, DagsterInstance.get(), build_defs(loggers={"compact": compact_logger()}))
 
 
 def run(demo: Demo) -> None:
@@ -124,13 +136,38 @@ def run(demo: Demo) -> None:
     with demo.stage(f"Traffic: {DRIFTED_DAYS} days with new words and a new family of products, served by our model"):
         collect(demo, launch + timedelta(days=1), today)
     with demo.stage(f"Drift: Evidently compares {today} with what the live release learned from"):
-        demo.run_job("retriever_monitor", today.isoformat())
+        demo.run_job("retriever_monitor", today.isoformat(), only=[[MODEL, "drift_report"]])
         demo.facts["drift"] = drift_facts(today)
     with demo.stage("Sensor: a written retrain decision, and the run that it asks for"):
         demo.facts["decision"] = tick(demo, today)
         if demo.facts["decision"]["retrained"]:
             demo.facts["deploys"].append(standing(demo))
+    with demo.stage("Production: the same release as a pull request, with its evidence"):
+        demo.run_job("retriever_release", "production", only=[[MODEL, "deploy"]])
+        demo.facts["pull_requests"] = pull_requests(demo)
     demo.facts["relevance"] = relevance(demo)
+    remember_the_loop(demo)
+
+
+def remember_the_loop(demo: Demo) -> None:
+    """A later run finds nothing to do; what the loop found when it ran stays on record beside it."""
+    path = demo.state.root / "demo.json"
+    before = json.loads(path.read_text()) if path.is_file() else {}
+    if not demo.facts["decision"]["retrained"] and before.get("decision", {}).get("retrained"):
+        demo.facts["now"] = {name: demo.facts[name] for name in ("drift", "decision")}
+        demo.facts |= {name: before[name] for name in ("drift", "decision")}
+
+
+def pull_requests(demo: Demo) -> list[dict[str, Any]]:
+    """The open pull requests of the local forge."""
+    from rankops.forge.local import LocalForge
+    from resources.gitops import GitOps
+
+    forge = LocalForge(demo.state.root / "forge", GitOps().remote())
+    shown = [{"number": p.number, "title": p.title, "url": p.url} for p in forge.all() if p.state == "open"]
+    for pull in shown:
+        say(f"#{pull['number']} {pull['title']}  (rankops pr show {pull['number']})")
+    return shown
 
 
 def collect(demo: Demo, first: date, last: date) -> None:
@@ -144,31 +181,33 @@ def collect(demo: Demo, first: date, last: date) -> None:
         say(f"{len(days)} days are collected already")
         return
     tags = {"dagster/asset_partition_range_start": wanted[0], "dagster/asset_partition_range_end": wanted[-1]}
-    job = demo.definitions.resolve_job_def("shop_ingest")
-    job.execute_in_process(instance=demo.instance, tags=tags, raise_on_error=True)
+    demo.run_job("shop_ingest", None, tags=tags)
 
 
 def tick(demo: Demo, day: date) -> dict[str, Any]:
     """One tick of the retraining sensor, exactly as the daemon runs it, and the run that it asks for."""
     from dagster import build_sensor_context
 
-    from rankops.store import ArtifactStore
+    from definitions import default_resources
+    from resources.store import Store
 
     sensor = demo.definitions.resolve_sensor_def("retriever_retrain_on_drift")
     context = build_sensor_context(
-        instance=demo.instance, definitions=demo.definitions, cursor=None, sensor_name=sensor.name
+        instance=demo.instance, definitions=demo.definitions, resources=default_resources(), sensor_name=sensor.name
     )
     result = sensor.evaluate_tick(context)
     for event in result.asset_events:
         demo.instance.report_runless_asset_event(event)
     for request in result.run_requests or []:
         say(f"the sensor asks for a run: {request.run_key}")
-        demo.run_job("retriever_release", request.partition_key or ENVIRONMENT, request.run_config, request.tags)
-    store = ArtifactStore(demo.state.store_url)
-    records = sorted((demo.state.root / "store" / "decisions" / MODEL).glob(f"{day}-*.json"))
-    record = (store.read_json(f"decisions/{MODEL}/{records[-1].name}") if records else None) or {}
-    say(f"decision: {'retrain' if result.run_requests else 'do not retrain'}: {'; '.join(record.get('reasons', []))}")
-    return {"retrained": bool(result.run_requests), "record": record}
+        partition = request.partition_key or ENVIRONMENT
+        demo.run_job("retriever_release", partition, config=request.run_config, tags=request.tags)
+    (event,) = result.asset_events
+    uri = str(event.metadata["record"].value)
+    record = Store().open().read_json(uri.partition("/store/")[2]) or {}
+    retrained = bool(result.run_requests)
+    say(f"decision: {'retrain' if retrained else 'do not retrain'}: {'; '.join(record['reasons'])}")
+    return {"retrained": retrained, "record": record}
 
 
 def standing(demo: Demo) -> dict[str, Any]:
@@ -180,7 +219,7 @@ def standing(demo: Demo) -> dict[str, Any]:
     remote, target = GitOps().remote(), Target(ENVIRONMENT, MODEL)
     now = current(remote, target)
     commit = last_commit_for(remote, now.head, target)
-    if now.pin is None or commit is None:
+    if now.pin is None or commit is None:  # the deploy asset would have failed
         raise RankopsError("nothing is deployed after the deploy asset ran", "read the run's log in the Dagster UI")
     info = commit.commit
     diff = remote.diff(info.parents[0], info.sha) if info.parents else ""
@@ -266,15 +305,17 @@ def relevance(demo: Demo) -> dict[str, Any]:
     return {"releases": found[::-1]}
 
 
-def artifact_of(store: Any, release: str) -> Path:
+def artifact_of(store: ArtifactStore, release: str) -> Path:
     """The folder of the artifact in a release, by the memo that the release stage left."""
-    import json
-
-    for memo in sorted((Path(store.root.removeprefix("file://")) / "memo" / "release").glob("*.json")):
+    for memo in sorted((_folder(store.root) / "memo" / "release").glob("*.json")):
         record = json.loads(memo.read_text())
         if record["digest"] == release:
-            return Path(store.uri("artifact", record["lineage"]["artifact"]).removeprefix("file://"))
+            return _folder(store.uri("artifact", record["lineage"]["artifact"]))
     raise RankopsError(f"the store does not know release {release[:12]}", "run make demo from an empty state")
+
+
+def _folder(uri: str) -> Path:
+    return Path(uri.removeprefix("file://"))
 
 
 def tell(facts: Mapping[str, Any], state: LocalState) -> None:
@@ -283,7 +324,8 @@ def tell(facts: Mapping[str, Any], state: LocalState) -> None:
     for number, deployed in enumerate(facts["deploys"], 1):
         console.print(f"[bold]commit {number}[/]  {deployed['commit']}  {deployed['overlay']}")
         console.print(f"          release {deployed['release']}")
-    console.print(escape(changed_lines(facts["deploys"][-1]["diff"])), style="dim")
+    for line in changed_lines(facts["deploys"][-1]["diff"]):
+        console.print(f"          [dim]{escape(line)}[/]", soft_wrap=True)
     answer = facts["search"]
     console.print(f"[bold]search[/]    {answer['query']!r} → {answer['results'][0]['title']}")
     causes = ", ".join(cause["name"] for cause in facts["drift"]["causes"]) or "none"
@@ -308,9 +350,11 @@ def tell(facts: Mapping[str, Any], state: LocalState) -> None:
     )
 
 
-def changed_lines(diff: str) -> str:
-    """The added and removed lines of a diff, without its headers."""
-    return "\n".join(line for line in diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---"))
+def changed_lines(diff: str, most: int = 8) -> list[str]:
+    """The first added and removed lines of a diff, without its headers."""
+    lines = [line for line in diff.splitlines() if line[:1] in ("+", "-") and line[:3] not in ("+++", "---")]
+    more = [f"… {len(lines) - most} more changed lines"] if len(lines) > most else []
+    return [*lines[:most], *more]
 
 
 def say(text: str) -> None:

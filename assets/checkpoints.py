@@ -5,6 +5,7 @@ from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, 
 from assets.metadata import artifact, numbers, plot
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec
+from resources.gitops import GitOps
 from resources.store import Store
 from resources.tracking import Tracking
 from resources.trainer import Trainer
@@ -25,18 +26,19 @@ def checkpoint_asset(spec: ModelSpec) -> AssetsDefinition:
         context: AssetExecutionContext,
         dataset: StoredArtifact,
         store: Store,
+        gitops: GitOps,
         trainer: Trainer,
         tracking: Tracking,
     ) -> MaterializeResult:
-        from rankops.stages.checkpoint import plan, publish
+        from rankops.stages.checkpoint import plan, publish, standing
         from rankops.training.job import TrainingResult
         from rankops.training.plots import training_curve
 
         opened = store.open()
-        planned = plan(opened, spec, dataset, context.log.info)
-        made, reused = opened.find("checkpoint", planned.key), True
+        made = standing(opened, spec, dataset, context.log.info)
+        reused = made is not None
         if made is None:
-            reused = False
+            planned = plan(opened, spec, dataset, gitops.champion(spec), context.log.info)
             with tracking.run(context, {"model": spec.name, "dataset": dataset.digest}) as run:
                 run.log_params(spec.training.model_dump())
                 result = TrainingResult.model_validate(trainer.run(context, planned.job_file))

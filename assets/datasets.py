@@ -148,7 +148,7 @@ def _collect(store: "ArtifactStore", shop: Shop, dataset: str, day: date, live: 
         day=day,
         catalogue=tables.catalogue,
         interactions=tables.interactions,
-        requests=live.requests(day, searches) if live else tables.requests,
+        requests=live.requests(day, searches) if live and searches else tables.requests,
     )
     store.write_json(reference_name([dataset, "traffic"], day.isoformat()), made.model_dump(mode="json"))
     return made

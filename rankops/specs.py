@@ -39,17 +39,21 @@ class TrainingSpec(_Frozen):
     """How a checkpoint is fine-tuned (bi-encoder, multiple-negatives ranking loss)."""
 
     method: Literal["full", "lora"] = "full"
-    max_steps: int = Field(default=60, ge=1, description="optimizer steps; early stopping may end before")
-    batch_size: int = Field(default=64, ge=2, description="pairs a step; in-batch negatives grow with it")
+    start: Literal["base", "champion"] = Field(
+        default="champion", description="weights to start from; without a champion it is the base model"
+    )
+    max_steps: int = Field(default=44, ge=1, description="optimizer steps; early stopping may end before")
+    warm_steps: int = Field(default=30, ge=1, description="optimizer steps when it starts from the champion")
+    batch_size: int = Field(default=32, ge=2, description="pairs a step; in-batch negatives grow with it")
     learning_rate: float = Field(default=1e-4, gt=0, le=1e-2)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     hard_negatives: int = Field(default=1, ge=0, le=8, description="mined negatives a pair")
-    evaluate_every: int = Field(default=20, ge=1, description="steps between evaluations on the dev split")
+    evaluate_every: int = Field(default=22, ge=1, description="steps between evaluations on the dev split")
     patience: int = Field(default=2, ge=1, description="evaluations without a gain before training stops")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     gradient_accumulation: int = Field(default=1, ge=1)
     max_query_tokens: int = Field(default=24, ge=8, le=512)
-    max_product_tokens: int = Field(default=48, ge=8, le=512)
+    max_product_tokens: int = Field(default=32, ge=8, le=512)
     seed: int = 13
 
 

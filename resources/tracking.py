@@ -7,8 +7,10 @@ no job of ours. So the step that trains opens *and ends* the run here (FINISHED 
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,23 +50,22 @@ class Tracking(ConfigurableResource):
     @contextmanager
     def run(self, context: AssetExecutionContext, tags: Mapping[str, str]) -> Iterator[MlflowRun]:
         """Open the MLflow run of this Dagster run; it ends FINISHED, or FAILED when the body raises."""
-        import warnings
-
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         os.environ.setdefault("DO_NOT_TRACK", "true")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # dagster-mlflow is marked beta by its own package
-            from dagster_mlflow.resources import MlFlow
-
         import mlflow
 
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # one line per schema migration
         self._prepare()
         config = {
             "mlflow_tracking_uri": self._uri(),
             "experiment_name": self.experiment,
             "extra_tags": dict(tags),
         }
-        MlFlow(_InitContext(context.log, context.run, context.run_id, config))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # dagster-mlflow is marked beta by its own package
+            from dagster_mlflow.resources import MlFlow
+
+            MlFlow(_InitContext(context.log, context.run, context.run_id, config))
         active = mlflow.active_run()
         if active is None:
             raise RuntimeError("dagster-mlflow started no run")

@@ -34,6 +34,7 @@ from rankops.specs import ModelSpec, Target
 
 Score = Callable[[Encoder], np.ndarray]
 Progress = Callable[[str], None]
+Refusal = Callable[[OnnxEncoder], str | None]
 _MB = 1e6
 
 
@@ -45,18 +46,21 @@ def compress(
     out: Path,
     *,
     score: Score,
+    refusal: Refusal = lambda _: None,
     progress: Progress = lambda _: None,
 ) -> CompressionReport:
     """Write the winning artifact of ``checkpoint`` and ``compression.json`` into ``out`` and return the report.
 
-    ``score`` returns relevance per dev query (float, same queries and order for each encoder); selection never sees
-    the test split. Rungs that cannot be built, or are broken, lose with a reason. Raises :class:`BadInput` for a
-    folder that is no checkpoint and :class:`GateFailed` when no rung stays inside ``spec.compression.quality_budget``.
+    ``score`` returns relevance per query (float, same queries and order for each encoder). ``refusal`` may say why a
+    rung that is inside the budget there must not win (None: it may); it is asked for a rung only after ``score``, so
+    it can move the choice towards more faithful rungs and never towards a better score. Rungs that cannot be built,
+    or are broken, lose with a reason. Raises :class:`BadInput` for a folder that is no checkpoint and
+    :class:`GateFailed` when no rung stays inside ``spec.compression.quality_budget``.
     """
     started = time.perf_counter()
     check_checkpoint(checkpoint)
     with tempfile.TemporaryDirectory(prefix="rankops-ladder-") as scratch:
-        ladder = _Ladder(checkpoint, spec, target, Path(scratch), score, progress, *sample_texts(dataset))
+        ladder = _Ladder(checkpoint, spec, target, Path(scratch), score, refusal, progress, *sample_texts(dataset))
         ladder.measure_reference()
         for rung in rungs_for(target):
             ladder.build(rung)
@@ -89,6 +93,7 @@ class _Ladder:
     target: Target
     scratch: Path
     score: Score
+    refusal: Refusal
     progress: Progress
     queries: list[str]
     products: list[str]
@@ -227,7 +232,11 @@ class _Ladder:
             built.problem = error.problem
             return float("inf")
         reference = float(self.reference_scores.mean())
-        return (reference - float(built.scores.mean())) / reference
+        loss = (reference - float(built.scores.mean())) / reference
+        if loss <= self.spec.compression.quality_budget and (reason := self.refusal(encoder)) is not None:
+            built.problem = reason
+            return float("inf")
+        return loss
 
     def _result(self, built: _Built, choice: Choice) -> RungResult:
         name = built.rung.name
@@ -244,7 +253,7 @@ class _Ladder:
                 "relevance": float(built.scores.mean()),
                 "difference": difference,
                 "interval": interval,
-                "loss_share": choice.losses[name],
+                "loss_share": -difference / float(self.reference_scores.mean()),
             }
         won = name == choice.winner
         return RungResult(

@@ -31,7 +31,7 @@ class RetrainPolicy(_Frozen):
     cooldown: timedelta = timedelta(hours=20)
     max_attempts: int = Field(default=2, ge=1, description="runs for the same report, failed ones included")
     min_searches: int = Field(default=200, ge=1, description="of the day; fewer prove nothing")
-    window_days: int = Field(default=14, ge=1, description="days to train on, the report's day included")
+    window_days: int = Field(default=28, ge=1, description="days to train on, the report's day included")
 
 
 class RetrainAttempt(_Frozen):

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankops.artifacts import StoredArtifact
-from rankops.errors import ProvenanceMismatch
+from rankops.errors import IntegrityError, ProvenanceMismatch
 from rankops.files import digest_of, write_text
 from rankops.specs import ModelSpec
+from rankops.stages.evaluation import Champion
 from rankops.state import LocalState
-from rankops.store import ArtifactStore
+from rankops.store import ArtifactStore, fetch_folder
 
 if TYPE_CHECKING:
     from rankops.training.base_models import ResolvedBase
@@ -22,10 +23,15 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class PlannedTraining:
-    """A training that is fully determined: ``key`` is a digest over everything that changes its result."""
+    """A training that is fully determined: ``key`` is a digest over everything that changes its result.
+
+    ``subject`` leaves out where the weights started (``started_from``, a digest): what a spec and a dataset ask for.
+    """
 
     key: str
+    subject: str
     base: ResolvedBase
+    started_from: str
     job_file: Path
     output: Path
 
@@ -37,29 +43,57 @@ def base_model(spec: ModelSpec, progress: Progress) -> ResolvedBase:
     return resolve_base_model(spec.base_model, progress)
 
 
-def plan(store: ArtifactStore, spec: ModelSpec, dataset: StoredArtifact, progress: Progress) -> PlannedTraining:
+def standing(
+    store: ArtifactStore, spec: ModelSpec, dataset: StoredArtifact, progress: Progress
+) -> StoredArtifact | None:
+    """The checkpoint that this spec made of this dataset, wherever its weights started; None when there is none."""
+    return store.find("checkpoint", digest_of(_subject(spec, dataset, base_model(spec, progress).digest)))
+
+
+def _subject(spec: ModelSpec, dataset: StoredArtifact, base: str) -> dict[str, Any]:
+    return {"training": spec.training.model_dump(mode="json"), "dataset": dataset.digest, "base": base, "code": 1}
+
+
+def plan(
+    store: ArtifactStore, spec: ModelSpec, dataset: StoredArtifact, champion: Champion | None, progress: Progress
+) -> PlannedTraining:
     """Write the job file of a training under the state folder; the same inputs plan the same training.
 
     The folder is the training's resumable work space: a killed run is continued by the next one with this key.
+    Where the spec says so and the store still has the champion's checkpoint, that is where the weights start.
     """
     from rankops.training.job import TrainingJob
 
     base = base_model(spec, progress)
-    key = digest_of(
-        {"training": spec.training.model_dump(mode="json"), "dataset": dataset.digest, "base": base.digest, "code": 1}
-    )
+    subject = _subject(spec, dataset, base.digest)
+    start, digest = base.path, base.digest
+    warm = _champions_checkpoint(store, spec, champion)
+    if warm is not None and champion is not None:
+        start, digest = warm, champion.checkpoint
+        progress(f"training starts from the champion's checkpoint {digest[:12]}")
+    key = digest_of({**subject, "start": digest})
     work = LocalState.current().root / "work" / key[:16]
     output = work / "checkpoint"
     job = TrainingJob(
-        spec=spec.training,
-        base_model=base.path,
+        spec=spec.training.model_copy(update={"max_steps": spec.training.warm_steps}) if warm else spec.training,
+        base_model=start,
         dataset=store.local_path(dataset),
         output=output,
         work=work / "state",
         threads=None,
     )
     write_text(work / "job.json", job.model_dump_json(indent=2))
-    return PlannedTraining(key, base, work / "job.json", output)
+    return PlannedTraining(key, digest_of(subject), base, digest, work / "job.json", output)
+
+
+def _champions_checkpoint(store: ArtifactStore, spec: ModelSpec, champion: Champion | None) -> Path | None:
+    if spec.training.start == "base" or champion is None:
+        return None
+    uri = store.uri("checkpoint", champion.checkpoint)
+    try:
+        return fetch_folder(uri, LocalState.current().root / "cache" / "checkpoint" / champion.checkpoint)
+    except IntegrityError:  # another store made it: the base model is a sound start too
+        return None
 
 
 def publish(
@@ -82,10 +116,16 @@ def publish(
     made = store.publish(
         "checkpoint",
         planned.output,
-        lineage={"model": spec.name, "dataset": dataset.digest, "base_model": planned.base.digest},
+        lineage={
+            "model": spec.name,
+            "dataset": dataset.digest,
+            "base_model": planned.base.digest,
+            "started_from": planned.started_from,
+        },
         facts={"training": result, "mlflow_run": mlflow_run, "base": base_facts(spec, planned.base)},
         input_key=planned.key,
     )
+    store.remember(made, planned.subject)
     shutil.rmtree(planned.job_file.parent)
     return made
 

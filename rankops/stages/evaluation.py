@@ -22,7 +22,7 @@ from rankops.store import ArtifactStore
 if TYPE_CHECKING:
     import numpy as np
 
-    from rankops.encoding import Encoder
+    from rankops.encoding import Encoder, OnnxEncoder
     from rankops.evaluation.gate import GateDecision
     from rankops.evaluation.results import Evaluation
 
@@ -141,61 +141,92 @@ def rank_all(dataset: Dataset, contenders: Contenders, spec: ModelSpec, progress
     return runs
 
 
-def evaluate_artifact(
-    dataset: Dataset, artifact: Path, evidence: Path, spec: ModelSpec, out: Path, progress: Progress
-) -> tuple[Evaluation, GateDecision]:
-    """Judge the compressed model by the same gate, and by what compression may cost; writes into ``out``.
+class HeldOut:
+    """The held-out queries as compression meets them: every rung against the rankings of the checkpoint.
 
     ``evidence`` is the folder that :func:`evaluate_checkpoint` wrote for the checkpoint.
     """
-    from rankops.encoding import OnnxEncoder
-    from rankops.evaluation.baselines import encoder_run
-    from rankops.evaluation.evaluate import evaluate
-    from rankops.evaluation.gate import decide_compression
 
-    runs = load_runs(evidence)
-    queries = split_queries(dataset, "test")
-    texts, ids = dataset.product_texts(), dataset.catalogue["product_id"].to_list()
-    progress(f"evaluation: ranking {len(queries)} queries over {len(ids):,} products with the compressed model")
-    runs[ARTIFACT] = encoder_run(OnnxEncoder(artifact, threads=2), queries, texts, ids)
-    champion = CHAMPION if CHAMPION in runs else None
-    evaluation = evaluate(dataset, runs, challenger=ARTIFACT, champion=champion, spec=spec.gates)
-    scores = evaluation.per_query
-    decision = decide_compression(
-        spec.compression,
-        scores.filter(scores["system"] == CHECKPOINT),
-        scores.filter(scores["system"] == ARTIFACT),
-        metric=spec.gates.metric,
-    )
-    evaluation.save(out)
-    save_runs(runs, out)
-    return evaluation, decision
+    def __init__(self, dataset: Dataset, evidence: Path, spec: ModelSpec, progress: Progress) -> None:
+        self._dataset, self._spec, self._progress = dataset, spec, progress
+        self._runs = load_runs(evidence)
+        self._ranked: dict[str, dict[str, list[str]]] = {}
+
+    def refusal(self, encoder: OnnxEncoder) -> str | None:
+        """Why a compressed encoder costs too much relevance here, or None where it is inside the budget."""
+        decision = self._budget(self._rank(encoder))
+        return None if decision.passed else f"on the held-out split: {decision.reasons[0]}"
+
+    def judge(self, encoder: OnnxEncoder, out: Path) -> tuple[Evaluation, GateDecision]:
+        """The gate on the compressed model, and what compression costs; evidence and runs go into ``out``."""
+        from rankops.evaluation.evaluate import evaluate
+
+        runs = {**self._runs, ARTIFACT: self._rank(encoder)}
+        champion = CHAMPION if CHAMPION in runs else None
+        evaluation = evaluate(self._dataset, runs, challenger=ARTIFACT, champion=champion, spec=self._spec.gates)
+        evaluation.save(out)
+        save_runs(runs, out)
+        return evaluation, self._budget(runs[ARTIFACT])
+
+    def _budget(self, run: dict[str, list[str]]) -> GateDecision:
+        from rankops.evaluation.evaluate import score
+        from rankops.evaluation.gate import decide_compression
+
+        judgements = self._dataset.judgements.filter(self._dataset.judgements["query_id"].is_in(list(run)))
+        runs = {CHECKPOINT: self._runs[CHECKPOINT], ARTIFACT: run}
+        scores = score(runs, judgements, min_grade=self._spec.gates.min_grade)
+        fp32, compressed = (scores.filter(scores["system"] == system) for system in runs)
+        return decide_compression(self._spec.compression, fp32, compressed, metric=self._spec.gates.metric)
+
+    def _rank(self, encoder: OnnxEncoder) -> dict[str, list[str]]:
+        from rankops.evaluation.baselines import encoder_run
+
+        if encoder.digest not in self._ranked:
+            queries, ids = split_queries(self._dataset, "test"), self._dataset.catalogue["product_id"].to_list()
+            self._progress(f"evaluation: ranking {len(queries)} held-out queries with the compressed model")
+            self._ranked[encoder.digest] = encoder_run(encoder, queries, self._dataset.product_texts(), ids)
+        return self._ranked[encoder.digest]
 
 
-def dev_scorer(dataset: Dataset, spec: ModelSpec, *, max_products: int = 1000) -> Callable[[Encoder], np.ndarray]:
-    """A function that gives an encoder's nDCG@10 per dev query: what compression selects rungs by.
+def selection_scorer(
+    dataset: Dataset, spec: ModelSpec, *, max_queries: int = 300, max_products: int = 600
+) -> Callable[[Encoder], np.ndarray]:
+    """A function that gives an encoder's nDCG@10 per query: what compression selects rungs by.
 
-    Never the test split: a rung chosen there would be judged on the queries that chose it. The catalogue is the
-    judged products of the dev queries plus a fixed sample of distractors, ``max_products`` in all or more.
+    Never the test split: a rung chosen there would be judged on the queries that chose it. Dev queries come first,
+    then train queries: a rung's loss is a difference to the same checkpoint on the same query, so queries that the
+    checkpoint has seen measure it as well. The catalogue is the two best products of each query, filled up with
+    distractors.
     """
+    import polars as pl
+
     from rankops.evaluation.baselines import encoder_run
     from rankops.evaluation.metrics import per_query
 
-    queries = split_queries(dataset, "dev")
-    judgements = dataset.judgements.filter(dataset.judgements["query_id"].is_in([q for q, _ in queries]))
-    judged = set(judgements["product_id"].to_list())
-    ids = dataset.catalogue["product_id"].to_list()
-    others = [product for product in ids if product not in judged]
-    step = max(1, len(others) // max(1, max_products - len(judged)))
-    kept = judged | set(others[::step][: max(0, max_products - len(judged))])
-    texts = dataset.product_texts()
-    pairs = [(product, text) for product, text in zip(ids, texts, strict=True) if product in kept]
+    known = dataset.judgements.filter(pl.col("grade") >= spec.gates.min_grade)
+    asked = [q for name in ("dev", "train") for q in split_queries(dataset, name) if q[0] in set(known["query_id"])]
+    queries = asked[:max_queries]
+    mine = known.filter(pl.col("query_id").is_in([query_id for query_id, _ in queries]))
+    best = mine.sort("grade", "product_id", descending=[True, False]).group_by("query_id", maintain_order=True).head(2)
+    ids, texts = dataset.catalogue["product_id"].to_list(), dataset.product_texts()
+    pool = _filled(set(best["product_id"].to_list()), ids, max_products)
+    pairs = [(product, text) for product, text in zip(ids, texts, strict=True) if product in pool]
+    judgements = dataset.judgements.filter(
+        pl.col("query_id").is_in([query_id for query_id, _ in queries]) & pl.col("product_id").is_in(sorted(pool))
+    )
 
     def score(encoder: Encoder) -> np.ndarray:
         run = encoder_run(encoder, queries, [text for _, text in pairs], [product for product, _ in pairs])
         return per_query(run, judgements, min_grade=spec.gates.min_grade).sort("query_id")["ndcg@10"].to_numpy()
 
     return score
+
+
+def _filled(wanted: set[str], ids: list[str], size: int) -> set[str]:
+    """``wanted`` and evenly spaced others, ``size`` in all (or more, if more are wanted)."""
+    others = [product for product in ids if product not in wanted]
+    room = max(0, size - len(wanted))
+    return wanted | set(others[:: max(1, len(others) // room)][:room] if room else [])
 
 
 def split_queries(dataset: Dataset, split: Split) -> list[tuple[str, str]]:

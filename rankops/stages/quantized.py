@@ -1,4 +1,9 @@
-"""Quantized artifact: the ladder picks a rung on the dev split; the gate judges it again on the test split."""
+"""Quantized artifact: the fastest rung that keeps the relevance, then the gate again.
+
+The ladder picks on dev and train queries. Its pick must then stay inside the quality budget on the held-out queries
+too; where it does not, the next faster rung is tried. That look can only refuse: it moves the choice towards fp32,
+which loses nothing, and so cannot flatter what is reported.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +16,7 @@ from rankops.artifacts import StoredArtifact, require_match
 from rankops.dataset import load_dataset
 from rankops.files import digest_of
 from rankops.specs import ModelSpec
-from rankops.stages.evaluation import dev_scorer, evaluate_artifact
+from rankops.stages.evaluation import HeldOut, selection_scorer
 from rankops.store import ArtifactStore
 
 if TYPE_CHECKING:
@@ -70,15 +75,23 @@ def _compress_and_judge(
     store: ArtifactStore, spec: ModelSpec, inputs: QuantizedInputs, target: Target, out: Path, progress: Progress
 ) -> dict[str, Any]:
     from rankops.compression.ladder import compress
+    from rankops.encoding import OnnxEncoder
 
     dataset = load_dataset(store.local_path(inputs.dataset))
-    checkpoint = store.local_path(inputs.checkpoint)
-    report = compress(checkpoint, dataset, spec, target, out, score=dev_scorer(dataset, spec), progress=progress)
+    held_out = HeldOut(dataset, store.local_path(inputs.evaluation), spec, progress)
+    report = compress(
+        store.local_path(inputs.checkpoint),
+        dataset,
+        spec,
+        target,
+        out,
+        score=selection_scorer(dataset, spec),
+        refusal=held_out.refusal,
+        progress=progress,
+    )
     evidence = out / "evaluation"
     evidence.mkdir()
-    evaluation, decision = evaluate_artifact(
-        dataset, out, store.local_path(inputs.evaluation), spec, evidence, progress
-    )
+    evaluation, decision = held_out.judge(OnnxEncoder(out, threads=2), evidence)
     return {
         "target": target,
         "rungs": [rung.model_dump(mode="json") for rung in report.rungs],

@@ -20,7 +20,7 @@ from rankops.store import ArtifactStore
 
 NOW = datetime(2026, 3, 17, 6, 0, tzinfo=UTC)
 DAY = date(2026, 3, 16)
-POLICY = RetrainPolicy()
+POLICY = RetrainPolicy(window_days=14)
 
 
 def report(*names: CauseName, searches: int = 2000) -> DriftReport:

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from dagster import AssetKey, DagsterInstance, Definitions, ExecuteInProcessResult
+from dagster import (
+    AssetKey,
+    DagsterInstance,
+    Definitions,
+    ExecuteInProcessResult,
+    SensorEvaluationContext,
+    build_sensor_context,
+)
 
 from rankops.specs import CompressionSpec, GateSpec, ModelSpec, ServingSpec, TrainingSpec
 from rankops.state import REPOSITORY, LocalState
@@ -72,6 +79,14 @@ class Place:
         self.run(
             "shop_ingest",
             tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
+        )
+
+    def sensor_context(self, cursor: str | None = None) -> SensorEvaluationContext:
+        """A tick as the daemon would make it."""
+        from definitions import default_resources
+
+        return build_sensor_context(
+            instance=self.instance, definitions=self.defs, resources=default_resources(), cursor=cursor
         )
 
     def commits(self) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from dagster import AssetKey, build_sensor_context
+from dagster import AssetKey
 
 from rankops.artifacts import StoredArtifact
 from rankops.errors import BadInput, GateFailed, IntegrityError
@@ -132,7 +132,7 @@ def test_later_days_are_served_by_the_model_and_logged(place: Place) -> None:
 def test_a_drift_becomes_a_decision_a_run_and_a_commit(place: Place) -> None:
     place.run("retriever_monitor", "2026-03-07", only=["retriever/drift_report"])
     sensor = place.defs.resolve_sensor_def("retriever_retrain_on_drift")
-    tick = sensor.evaluate_tick(build_sensor_context(instance=place.instance, definitions=place.defs))
+    tick = sensor.evaluate_tick(place.sensor_context())
     (request,) = tick.run_requests or []
     (record,) = tick.asset_events
     assert record.metadata["retrain"].value is True
@@ -146,7 +146,7 @@ def test_a_drift_becomes_a_decision_a_run_and_a_commit(place: Place) -> None:
 def test_the_answer_no_is_written_too(place: Place) -> None:
     place.run("retriever_monitor", "2026-03-07", only=["retriever/drift_report"])
     sensor = place.defs.resolve_sensor_def("retriever_retrain_on_drift")
-    tick = sensor.evaluate_tick(build_sensor_context(instance=place.instance, definitions=place.defs))
+    tick = sensor.evaluate_tick(place.sensor_context())
     assert not tick.run_requests
     (record,) = tick.asset_events
     assert record.metadata["retrain"].value is False
@@ -156,10 +156,8 @@ def test_the_answer_no_is_written_too(place: Place) -> None:
 
 def test_a_tick_without_a_new_report_skips_with_a_reason(place: Place) -> None:
     sensor = place.defs.resolve_sensor_def("retriever_retrain_on_drift")
-    first = sensor.evaluate_tick(build_sensor_context(instance=place.instance, definitions=place.defs))
-    again = sensor.evaluate_tick(
-        build_sensor_context(instance=place.instance, definitions=place.defs, cursor=first.cursor)
-    )
+    first = sensor.evaluate_tick(place.sensor_context())
+    again = sensor.evaluate_tick(place.sensor_context(first.cursor))
     assert not again.run_requests
     assert "no new drift report" in (again.skip_message or "")
 

@@ -11,8 +11,8 @@ import pytest
 
 from rankops.overlays.seed import create_bare_remote
 from rankops.state import REPOSITORY
-from tests.pipeline import browser
 from tests.pipeline.conftest import Place
+from tests.support import browser
 
 pytestmark = [
     pytest.mark.browser,
