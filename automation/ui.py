@@ -21,6 +21,8 @@ _DAGSTER_YAML = """\
 # Written by rankops (make demo, make ui). Edit freely: it is only written when absent.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 run_monitoring:
   enabled: true
   max_runtime_seconds: 21600

@@ -61,17 +61,37 @@ def browser(width: int = 1500, height: int = 1100) -> Iterator[Chrome]:
 
 
 def click(driver: Chrome, text: str, *, tag: str = "button", seconds: float = 60) -> None:
-    """Click the first visible, enabled element whose text is (or contains) ``text``."""
+    """Click the first visible, enabled ``tag`` whose text contains ``text`` (``*``: the element that holds it)."""
     from selenium.webdriver.common.by import By
 
+    holds = f"contains(text(), {text!r})" if tag == "*" else f"contains(normalize-space(.), {text!r})"
+
     def attempt() -> bool:
-        for element in driver.find_elements(By.XPATH, f"//{tag}[contains(normalize-space(.), {text!r})]"):
+        for element in driver.find_elements(By.XPATH, f"//{tag}[{holds}]"):
             if element.is_displayed() and element.is_enabled() and not element.get_attribute("disabled"):
                 element.click()
                 return True
         return False
 
     _wait(attempt, seconds, f"no {tag} {text!r} to click on {driver.current_url}")
+
+
+def choose_partition(driver: Chrome, partition: str) -> None:
+    """In Dagster's launch dialog of a partitioned asset: one partition, then launch."""
+    from selenium.webdriver.common.by import By
+
+    click(driver, "Select a partition", tag="*")
+
+    def pick() -> bool:
+        for element in driver.find_elements(By.XPATH, f"//*[@title={partition!r}]"):
+            if element.is_displayed():
+                element.click()
+                return True
+        return False
+
+    _wait(pick, 30, f"no partition {partition!r} to choose")
+    click(driver, "Partition selection", tag="*")  # closes the drop-down
+    click(driver, "Launch 1 run")
 
 
 def see(driver: Chrome, text: str, *, seconds: float = 60) -> None:
