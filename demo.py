@@ -130,7 +130,6 @@ def run(demo: Demo) -> None:
         collect(demo, FIRST_DAY, launch)
     with demo.stage("Model: dataset → fine-tuning → gate → int8 → gate → signed release → commit → verification"):
         demo.run_job("retriever_release", ENVIRONMENT)
-        demo.facts["deploys"] = [standing(demo)]
     with demo.stage("Search: the live server answers"):
         demo.facts["search"] = ask(demo)
     with demo.stage(f"Traffic: {DRIFTED_DAYS} days with new words and a new family of products, served by our model"):
@@ -140,11 +139,10 @@ def run(demo: Demo) -> None:
         demo.facts["drift"] = drift_facts(today)
     with demo.stage("Sensor: a written retrain decision, and the run that it asks for"):
         demo.facts["decision"] = tick(demo, today)
-        if demo.facts["decision"]["retrained"]:
-            demo.facts["deploys"].append(standing(demo))
     with demo.stage("Production: the same release as a pull request, with its evidence"):
         demo.run_job("retriever_release", "production", only=[[MODEL, "deploy"]])
         demo.facts["pull_requests"] = pull_requests(demo)
+    demo.facts["deploys"] = deploys(demo)
     demo.facts["relevance"] = relevance(demo)
     remember_the_loop(demo)
 
@@ -210,20 +208,23 @@ def tick(demo: Demo, day: date) -> dict[str, Any]:
     return {"retrained": retrained, "record": record}
 
 
-def standing(demo: Demo) -> dict[str, Any]:
-    """The release and commit that staging runs now, with the commit's diff."""
-    from rankops.overlays.history import current, last_commit_for
+def deploys(demo: Demo) -> list[dict[str, Any]]:
+    """Every commit that pinned a release in staging, oldest first, with the diff that a reviewer would read."""
+    from rankops.overlays.history import current, earlier_pins
     from rankops.overlays.transaction import Target
     from resources.gitops import GitOps
 
     remote, target = GitOps().remote(), Target(ENVIRONMENT, MODEL)
-    now = current(remote, target)
-    commit = last_commit_for(remote, now.head, target)
-    if now.pin is None or commit is None:  # the deploy asset would have failed
-        raise RankopsError("nothing is deployed after the deploy asset ran", "read the run's log in the Dagster UI")
-    info = commit.commit
-    diff = remote.diff(info.parents[0], info.sha) if info.parents else ""
-    return {"commit": info.sha, "overlay": target.overlay, "release": now.pin.release, "diff": diff}
+    pins = list(earlier_pins(remote, current(remote, target).head, target))[::-1]
+    return [
+        {
+            "commit": info.sha,
+            "overlay": target.overlay,
+            "release": pin.release,
+            "diff": remote.diff(info.parents[0], info.sha) if info.parents else "",
+        }
+        for info, pin in pins
+    ]
 
 
 def ask(demo: Demo) -> dict[str, Any]:
@@ -241,7 +242,9 @@ def ask(demo: Demo) -> dict[str, Any]:
 
 
 def jargon_query(demo: Demo) -> str:
-    """A held-out query whose best products share no word with it: keyword search cannot find them."""
+    """The most asked held-out query whose words are in no product title: keyword search finds nothing for it."""
+    import polars as pl
+
     from rankops.artifacts import StoredArtifact
     from rankops.dataset import load_dataset
     from rankops.store import ArtifactStore
@@ -250,8 +253,10 @@ def jargon_query(demo: Demo) -> str:
     store = ArtifactStore(demo.state.store_url)
     dataset = load_dataset(store.local_path(read_reference(store, [DATASET, "dataset"], None, StoredArtifact)))
     words = {word for title in dataset.catalogue["title"] for word in title.lower().split()}
-    queries = dataset.split("test").sort("popularity", "query_id")["query"].to_list()
-    return next((q for q in queries if not words & set(q.split())), queries[0])
+    asked = dataset.interactions.group_by(pl.col("query").str.to_lowercase()).agg(pl.col("search_id").n_unique())
+    held_out = dataset.split("test").join(asked, on="query").sort(["search_id", "query"], descending=[True, False])
+    queries = held_out["query"].to_list()
+    return next((query for query in queries if not words & set(query.split())), queries[0])
 
 
 def drift_facts(day: date) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def test_the_workspace_file_loads_every_asset(repository) -> None:
     from dagster._core.workspace.load import location_origins_from_yaml_paths
 
     (origin,) = location_origins_from_yaml_paths([str(REPOSITORY / "workspace.yaml")])
-    assert origin == "rankops"
+    assert origin.location_name == "rankops"
     assert {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()} == KEYS
 
 

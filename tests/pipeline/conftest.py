@@ -122,14 +122,3 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         warnings.simplefilter("ignore")
         yield Place(state, instance, build_defs(models=[SPEC], resource_overrides={"shop": GeneratedShop()}))
     patch.undo()
-
-
-@pytest.fixture(scope="package")
-def released(place: Place) -> Place:
-    """The same place, with a release of the model in its store (made unless an earlier test did)."""
-    from dagster import AssetKey as Key
-
-    if place.instance.get_latest_materialization_event(Key(["retriever", "release"])) is None:
-        place.ingest("2026-03-02", "2026-03-05")
-        place.run("retriever_release", "staging")
-    return place

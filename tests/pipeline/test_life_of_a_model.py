@@ -6,15 +6,22 @@ The tests of this module build on each other (a life has an order); each leaves 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
 from dagster import AssetKey
 
 from rankops.artifacts import StoredArtifact
 from rankops.errors import BadInput, GateFailed, IntegrityError
+from rankops.overlays.seed import create_bare_remote
+from rankops.state import REPOSITORY
 from resources.store import Store, read_reference
 from resources.trainer import Trainer
 from tests.pipeline.conftest import SPEC, Place
+from tests.support import browser
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -178,3 +185,27 @@ def test_a_failed_training_ends_its_mlflow_run_as_failed(place: Place) -> None:
     )
     assert not result.success
     assert "FAILED" in mlflow_statuses(place)
+
+
+def subjects(remote: Path) -> list[str]:
+    """Subjects of a bare repository's commits, newest first."""
+    command = ["git", "-C", str(remote), "log", "--format=%s", "main"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(browser.missing() is not None, reason=browser.missing() or "")
+def test_materialize_in_the_browser_commits_the_overlay(place: Place, tmp_path: Path) -> None:
+    """The UI that ``make ui`` starts does the same job as the command: a person presses Materialize on deploy."""
+    remote = tmp_path / "fresh.git"
+    create_bare_remote(remote, REPOSITORY / "k8s-overlays", place.state.public_key)
+    environment = {**os.environ, "RANKOPS_GIT_URL": remote.as_uri()}
+    with browser.dagster_ui(environment, tmp_path / "ui.log") as url, browser.browser() as driver:
+        driver.get(f"{url}/assets/retriever/deploy")
+        browser.see(driver, "The commit that pins the release")
+        browser.click(driver, "Materialize")
+        browser.choose_partition(driver, "staging")
+        deadline = time.monotonic() + 150
+        while len(subjects(remote)) < 2 and time.monotonic() < deadline:
+            time.sleep(1)
+    assert subjects(remote)[0].startswith("deploy(staging): retriever to release")

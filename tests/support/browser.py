@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -26,21 +28,31 @@ def missing() -> str | None:
 
 
 @contextmanager
-def webserver(environment: Mapping[str, str], log: Path) -> Iterator[str]:
-    """``dagster-webserver`` on the repository's workspace file; yields its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "dagster_webserver", "-w", "workspace.yaml", "-p", str(port)]
+def dagster_ui(environment: Mapping[str, str], log: Path) -> Iterator[str]:
+    """``make ui`` (webserver, daemon with sensors, report server) on free ports; yields the UI's URL."""
+    ports = [str(_free_port()), str(_free_port())]
+    command = [sys.executable, "-m", "automation.ui", "--port", ports[0], "--reports-port", ports[1]]
     with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=REPOSITORY, env=dict(environment), stdout=out, stderr=out)
+        process = subprocess.Popen(
+            command, cwd=REPOSITORY, env=dict(environment), stdout=out, stderr=out, start_new_session=True
+        )
         try:
-            url = f"http://127.0.0.1:{port}"
-            _wait(lambda: urllib.request.urlopen(f"{url}/server_info", timeout=2).status == 200, 120)
+            url = f"http://127.0.0.1:{ports[0]}"
+            _wait(lambda: urllib.request.urlopen(f"{url}/server_info", timeout=2).status == 200, 120, "no UI came up")
             yield url
         finally:
-            process.terminate()
-            process.wait(20)
+            os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait(10)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 @contextmanager

@@ -7,12 +7,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from automation.ui import prepare_home
 from rankops.state import REPOSITORY, LocalState
 from tests.support import browser
 
 PAGES = {
-    "asset-graph": ("/asset-groups", "shop", 0),
+    "asset-graph": ("/locations/rankops/asset-groups/retriever/lineage", "verification", 0),
     "evaluation": ("/assets/retriever/evaluation?view=overview", "nDCG", 700),
     "quantized": ("/assets/retriever/quantized?view=overview", "int8", 700),
     "deploy": ("/assets/retriever/deploy?view=partitions&partition=staging", "overlay", 300),
@@ -23,11 +22,11 @@ PAGES = {
 def main(out: Path = REPOSITORY / "docs" / "images") -> None:
     """Open each page, wait until it shows what it is about, save a PNG."""
     state = LocalState.current()
-    environment = {**os.environ, "DAGSTER_HOME": str(prepare_home(state))}
+    environment = {**os.environ, "PATH": f"{state.root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        log = Path(scratch) / "webserver.log"
-        with browser.webserver(environment, log) as url, browser.browser(1500, 1300) as driver:
+        log = Path(scratch) / "ui.log"
+        with browser.dagster_ui(environment, log) as url, browser.browser(1500, 1300) as driver:
             for name, (path, text, scroll) in PAGES.items():
                 driver.get(url + path)
                 browser.see(driver, text)
