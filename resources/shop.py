@@ -95,8 +95,8 @@ class ImportedShop(Shop):
     interactions_url: str = Field(description="e.g. s3://warehouse/search_events/{day}.parquet")
     requests_url: str = Field(default="", description="the server's request log of a day; empty: none")
     judgements_url: str = Field(default="", description="query, product_id, grade; empty: grades come from clicks")
-    catalogue_columns: dict[str, str] = Field(default={}, description="their column name by ours")
-    interactions_columns: dict[str, str] = Field(default={}, description="their column name by ours")
+    catalogue_columns: dict[str, str] = Field(default={}, description="our column name by theirs")
+    interactions_columns: dict[str, str] = Field(default={}, description="our column name by theirs")
 
     def day(self, day: date, ranker: Ranker | None) -> DayTables:
         """Import and validate one day; raises BadInput naming row, column and rule."""

@@ -21,7 +21,7 @@ def summary_png(report: DriftReport) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12.5, 5.2), dpi=110, layout="constrained")
+    figure = Figure(figsize=(12.5, 5.2), dpi=92, layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.15, 1))
     _draw_scores(left, report)
     _draw_categories(right, report)

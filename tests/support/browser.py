@@ -106,6 +106,21 @@ def choose_partition(driver: Chrome, partition: str) -> None:
     click(driver, "Launch 1 run")
 
 
+def open_markdown(driver: Chrome, row: str) -> None:
+    """Click "Show Markdown" in the metadata row with this key."""
+    from selenium.webdriver.common.by import By
+
+    path = f"//tr[td[1][normalize-space(.)={row!r}]]//*[contains(text(), 'Show Markdown')]"
+
+    def attempt() -> bool:
+        for element in driver.find_elements(By.XPATH, path):
+            driver.execute_script("arguments[0].scrollIntoView(); arguments[0].click();", element)
+            return True
+        return False
+
+    _wait(attempt, 30, f"no Markdown in row {row!r} of {driver.current_url}")
+
+
 def see(driver: Chrome, text: str, *, seconds: float = 60) -> None:
     """Wait until the page shows ``text``."""
     from selenium.webdriver.common.by import By

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -10,34 +11,35 @@ from pathlib import Path
 from rankops.state import REPOSITORY, LocalState
 from tests.support import browser
 
+# name: (path, what the page must show, the metadata row whose Markdown is opened)
 PAGES = {
-    "asset-graph": ("/locations/rankops/asset-groups/retriever/lineage", "verification", 0),
-    "evaluation": ("/assets/retriever/evaluation?view=overview", "nDCG", 700),
-    "quantized": ("/assets/retriever/quantized?view=overview", "int8", 700),
-    "deploy": ("/assets/retriever/deploy?view=partitions&partition=staging", "overlay", 300),
-    "drift": ("/assets/retriever/drift_report?view=partitions&partition=2026-03-18", "causes", 300),
+    "asset-graph": ("/locations/rankops/asset-groups/retriever/lineage", "verification", None),
+    "evaluation": ("/assets/retriever/evaluation?view=overview", "held-out queries", "systems"),
+    "quantized-rungs": ("/assets/retriever/quantized?view=overview", "speedup", "rungs"),
+    "deploy": ("/assets/retriever/deploy?view=overview", "supersedes", None),
+    "drift": ("/assets/retriever/drift_report?view=overview", "causes", "picture"),
 }
 
 
-def main(out: Path = REPOSITORY / "docs" / "images") -> None:
-    """Open each page, wait until it shows what it is about, save a PNG."""
+def main(only: list[str], out: Path = REPOSITORY / "docs" / "images") -> None:
+    """Open each page, wait until it shows what it is about, open one plot or table, save a PNG."""
     state = LocalState.current()
     environment = {**os.environ, "PATH": f"{state.root / 'bin'}{os.pathsep}{os.environ['PATH']}"}
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         log = Path(scratch) / "ui.log"
-        with browser.dagster_ui(environment, log) as url, browser.browser(1500, 1300) as driver:
-            for name, (path, text, scroll) in PAGES.items():
+        with browser.dagster_ui(environment, log) as url, browser.browser(1500, 1200) as driver:
+            for name, (path, text, row) in PAGES.items():
+                if only and name not in only:
+                    continue
                 driver.get(url + path)
                 browser.see(driver, text)
-                time.sleep(3)
-                driver.execute_script(
-                    "for (const e of document.querySelectorAll('*')) if (e.scrollHeight > e.clientHeight + 50)"
-                    f" e.scrollTop = {scroll};"
-                )
-                time.sleep(1)
+                time.sleep(2)
+                if row is not None:
+                    browser.open_markdown(driver, row)
+                time.sleep(2)
                 driver.save_screenshot(str(out / f"{name}.png"))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
