@@ -2,7 +2,7 @@
 
 from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, MaterializeResult, asset
 
-from assets.metadata import artifact, numbers, plot
+from assets.metadata import artifact, training_metadata
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec
 from resources.gitops import GitOps
@@ -30,39 +30,38 @@ def checkpoint_asset(spec: ModelSpec) -> AssetsDefinition:
         trainer: Trainer,
         tracking: Tracking,
     ) -> MaterializeResult:
-        from rankops.stages.checkpoint import plan, publish, standing
-        from rankops.training.job import TrainingResult
-        from rankops.training.plots import training_curve
+        from rankops.stages.checkpoint import standing
 
         opened = store.open()
         made = standing(opened, spec, dataset, context.log.info)
         reused = made is not None
         if made is None:
-            planned = plan(opened, spec, dataset, gitops.champion(spec), context.log.info)
-            with tracking.run(context, {"model": spec.name, "dataset": dataset.digest}) as run:
-                run.log_params(spec.training.model_dump())
-                result = TrainingResult.model_validate(trainer.run(context, planned.job_file))
-                run.log_metrics({"dev_ndcg@10_before": result.dev_metric_before, "dev_ndcg@10": result.dev_metric_best})
-                run.log_bytes("training.png", training_curve(result))
-                made = publish(
-                    opened,
-                    spec,
-                    dataset,
-                    planned,
-                    result=result.model_dump(mode="json"),
-                    mlflow_run=run.run_id,
-                )
-        result = TrainingResult.model_validate(made.facts["training"])
-        return MaterializeResult(
-            value=made,
-            metadata={
-                **artifact(made, reused=reused),
-                **numbers(
-                    {"dev nDCG@10 before": result.dev_metric_before, "dev nDCG@10 after": result.dev_metric_best}
-                ),
-                "training": plot(training_curve(result), "loss and dev nDCG@10 by step"),
-                "mlflow run": made.facts["mlflow_run"],
-            },
-        )
+            made = _train(context, spec, dataset, store, gitops, trainer, tracking)
+        return MaterializeResult(value=made, metadata={**artifact(made, reused=reused), **training_metadata(made)})
 
     return checkpoint
+
+
+def _train(
+    context: AssetExecutionContext,
+    spec: ModelSpec,
+    dataset: StoredArtifact,
+    store: Store,
+    gitops: GitOps,
+    trainer: Trainer,
+    tracking: Tracking,
+) -> StoredArtifact:
+    """One tracked training, out of process; its MLflow run ends FINISHED, or FAILED with whatever this raises."""
+    from rankops.stages.checkpoint import plan, publish
+    from rankops.training.job import TrainingResult
+    from rankops.training.plots import training_curve
+
+    opened = store.open()
+    planned = plan(opened, spec, dataset, gitops.champion(spec), context.log.info)
+    with tracking.run(context, {"model": spec.name, "dataset": dataset.digest}) as run:
+        run.log_params(spec.training.model_dump())
+        result = TrainingResult.model_validate(trainer.run(context, planned.job_file))
+        run.log_metrics({"dev_ndcg@10_before": result.dev_metric_before, "dev_ndcg@10": result.dev_metric_best})
+        run.log_bytes("training.png", training_curve(result))
+        facts = result.model_dump(mode="json")
+        return publish(opened, spec, dataset, planned, result=facts, mlflow_run=run.run_id)

@@ -44,6 +44,19 @@ def numbers(values: Mapping[str, Any]) -> dict[str, MetadataValue]:
     return {name: MetadataValue.float(float(value)) for name, value in values.items()}
 
 
+def training_metadata(checkpoint: StoredArtifact) -> dict[str, Any]:
+    """The dev metric before and after, the curves, and the MLflow run."""
+    from rankops.training.job import TrainingResult
+    from rankops.training.plots import training_curve
+
+    result = TrainingResult.model_validate(checkpoint.facts["training"])
+    return {
+        **numbers({"dev nDCG@10 before": result.dev_metric_before, "dev nDCG@10 after": result.dev_metric_best}),
+        "training": plot(training_curve(result), "loss and dev nDCG@10 by step"),
+        "mlflow run": str(checkpoint.facts["mlflow_run"]),
+    }
+
+
 def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
     """Means as numbers, the comparison as a table, and the plots."""
     from rankops.evaluation.plots import slices_png, systems_png

@@ -72,38 +72,39 @@ def browser(width: int = 1500, height: int = 1100) -> Iterator[Chrome]:
         driver.quit()
 
 
-def click(driver: Chrome, text: str, *, tag: str = "button", seconds: float = 60) -> None:
-    """Click the first visible, enabled ``tag`` whose text contains ``text`` (``*``: the element that holds it)."""
+def click(driver: Chrome, text: str, *, seconds: float = 60) -> None:
+    """Click the first visible, enabled button whose text contains ``text``."""
     from selenium.webdriver.common.by import By
 
-    holds = f"contains(text(), {text!r})" if tag == "*" else f"contains(normalize-space(.), {text!r})"
-
     def attempt() -> bool:
-        for element in driver.find_elements(By.XPATH, f"//{tag}[{holds}]"):
+        for element in driver.find_elements(By.XPATH, f"//button[contains(normalize-space(.), {text!r})]"):
             if element.is_displayed() and element.is_enabled() and not element.get_attribute("disabled"):
                 element.click()
                 return True
         return False
 
-    _wait(attempt, seconds, f"no {tag} {text!r} to click on {driver.current_url}")
+    _wait(attempt, seconds, f"no button {text!r} to click on {driver.current_url}")
 
 
 def choose_partition(driver: Chrome, partition: str) -> None:
     """In Dagster's launch dialog of a partitioned asset: one partition, then launch."""
     from selenium.webdriver.common.by import By
 
-    click(driver, "Select a partition", tag="*")
-
-    def pick() -> bool:
-        for element in driver.find_elements(By.XPATH, f"//*[@title={partition!r}]"):
-            if element.is_displayed():
-                element.click()
+    def attempt() -> bool:
+        for button in driver.find_elements(By.XPATH, "//button[contains(normalize-space(.), 'Launch 1 run')]"):
+            if button.is_enabled() and not button.get_attribute("disabled"):
+                # by script: the open drop-down lies over the button
+                driver.execute_script("arguments[0].click();", button)
                 return True
+        options = driver.find_elements(By.XPATH, f"//li//*[@title={partition!r}]")
+        if not options:
+            options = driver.find_elements(By.XPATH, "//*[contains(text(), 'Select a partition')]")
+        if options:
+            options[-1].click()
+            time.sleep(1)  # the dialog counts what was chosen; a second click would take it back
         return False
 
-    _wait(pick, 30, f"no partition {partition!r} to choose")
-    click(driver, "Partition selection", tag="*")  # closes the drop-down
-    click(driver, "Launch 1 run")
+    _wait(attempt, 90, f"could not choose partition {partition!r} and launch")
 
 
 def open_markdown(driver: Chrome, row: str) -> None:
