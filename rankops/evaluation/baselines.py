@@ -7,6 +7,7 @@ ranks only the products named for it, all of them up to ``k`` (a judged pool, fo
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ def bm25_run(
     """
     import bm25s
 
+    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets its own logger to DEBUG on import
     ids = _checked_ids(product_texts, product_ids)
     if not product_texts:
         return {query_id: [] for query_id, _ in queries}
