@@ -204,7 +204,8 @@ def selection_scorer(
     from rankops.evaluation.metrics import per_query
 
     known = dataset.judgements.filter(pl.col("grade") >= spec.gates.min_grade)
-    asked = [q for name in ("dev", "train") for q in split_queries(dataset, name) if q[0] in set(known["query_id"])]
+    answerable = set(known["query_id"])
+    asked = [query for name in ("dev", "train") for query in split_queries(dataset, name) if query[0] in answerable]
     queries = asked[:max_queries]
     mine = known.filter(pl.col("query_id").is_in([query_id for query_id, _ in queries]))
     best = mine.sort("grade", "product_id", descending=[True, False]).group_by("query_id", maintain_order=True).head(2)
