@@ -187,6 +187,11 @@ class OnnxEncoder:
         return vectors.astype(np.float32, copy=False)
 
 
+def artifact_digest(folder: Path) -> str:
+    """What :attr:`OnnxEncoder.digest` would be, without loading the model. Raises :class:`IntegrityError`."""
+    return combine_digests(_digests(folder))
+
+
 def _digests(folder: Path) -> dict[str, str]:
     for name in FILES:
         if not (folder / name).is_file():

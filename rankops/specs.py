@@ -18,7 +18,10 @@ Task = Literal["retrieval", "ranking", "recommendation"]
 Target = Literal["cpu-avx512-vnni", "cpu-avx2", "cpu-arm64", "gpu-cuda"]
 TargetChoice = Literal["this-machine", "cpu-avx512-vnni", "cpu-avx2", "cpu-arm64", "gpu-cuda"]
 """A target, or the one that fits the machine that compresses (a laptop that is its own cluster)."""
-Metric = Literal["ndcg@10", "recall@100", "mrr@10"]
+Metric = Literal["ndcg@10", "recall@100", "mrr@10", "hr@20", "mrr@20", "f1"]
+"""What a gate may decide by; ``rankops.evaluation.metrics`` defines each and says which suit a task."""
+Floor = Literal["random", "bm25", "base", "popularity", "item-item", "text"]
+"""A system that costs nothing to run, which a model must beat; each task offers some of them."""
 
 
 class _Frozen(BaseModel):
@@ -78,8 +81,10 @@ class GateSpec(_Frozen):
     """
 
     metric: Metric = "ndcg@10"
-    floors: tuple[Literal["random", "bm25", "base"], ...] = ("random", "bm25", "base")
-    min_grade: int = Field(default=2, ge=1, le=3, description="lowest grade that is relevant to recall@100 and mrr@10")
+    floors: tuple[Floor, ...] = ("random", "bm25", "base")
+    min_grade: int = Field(
+        default=2, ge=1, le=3, description="lowest grade that is relevant, for metrics that know no grades"
+    )
     margin: float = Field(default=0.005, ge=0, le=0.5, description="loss of the metric that still passes if proven")
     max_plausible_loss: float = Field(
         default=0.05, gt=0, le=0.5, description="loss against the champion that the evidence must rule out"
@@ -138,6 +143,9 @@ class EnvironmentSpec(_Frozen):
     name: DnsLabel
     policy: Literal["push", "pull-request"]
     branch: str = "main"
+    emergency_rollback: bool = Field(
+        default=False, description="automatic rollbacks are pushed at once although changes take a pull request"
+    )
 
 
 ENVIRONMENTS: tuple[EnvironmentSpec, ...] = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -26,18 +26,24 @@ def evaluate(
     champion: str | None,
     spec: GateSpec,
     split: Split = "test",
+    metrics: Sequence[Metric] = METRICS,
 ) -> Evaluation:
     """Score ``runs`` (``{system: run}``) on a split and decide whether ``challenger`` may go further.
 
-    Only queries with a product of grade ``spec.min_grade`` or more count, the same ones for every system and
-    metric; the others are counted in ``skipped_queries``. Raises :class:`BadInput` when a floor of the spec, the
-    challenger or the champion has no run, or no query of the split can be scored.
+    ``metrics`` are those that suit the task; the spec's must be one of them. Only queries with a product of grade
+    ``spec.min_grade`` or more count, the same ones for every system and metric; the others are counted in
+    ``skipped_queries`` (with ``f1``, saying no is an answer too: every judged query counts). Raises
+    :class:`BadInput` when a floor of the spec, the challenger or the champion has no run, when the gate's metric is
+    none of the task's, or when no query of the split can be scored.
     """
     _require_runs(runs, challenger, champion, spec)
-    queries, judgements, skipped = _scorable(dataset, split, spec.min_grade)
+    if spec.metric not in metrics:
+        raise BadInput(f"the gate's metric {spec.metric} does not suit the task", f"use one of {', '.join(metrics)}")
+    lowest = 0 if "f1" in metrics else spec.min_grade
+    queries, judgements, skipped = _scorable(dataset, split, lowest)
     table = score(runs, judgements, min_grade=spec.min_grade)
     reference = _reference(runs, challenger, champion)
-    scores = {metric: align(table, queries, list(runs), metric) for metric in METRICS}
+    scores = {metric: align(table, queries, list(runs), metric) for metric in metrics}
     gated = scores[spec.metric]
     evaluation = Evaluation(
         challenger=challenger,
@@ -57,7 +63,7 @@ def evaluate(
 
 
 def score(runs: Mapping[str, Run], judgements: pl.DataFrame, *, min_grade: int) -> pl.DataFrame:
-    """The per-query table of many systems: system, query_id, ``ndcg@10``, ``recall@100``, ``mrr@10``."""
+    """The per-query table of many systems: system, query_id and every metric."""
     parts = [
         per_query(run, judgements, min_grade=min_grade).select(pl.lit(system).alias("system"), pl.all())
         for system, run in runs.items()

@@ -4,7 +4,12 @@
   ``1 / log2(rank + 1)``, divided by the same sum over the query's best possible order. This is ``ranx``'s ``ndcg``
   and trec_eval's ``ndcg_cut_10``; ``ndcg_burges`` (gain ``2**grade - 1``) is another metric.
 * ``recall@100``: share of the query's relevant products among its first 100 results.
-* ``mrr@10``: reciprocal rank of the first relevant result, 0 when none is among the first 10.
+* ``mrr@10``, ``mrr@20``: reciprocal rank of the first relevant result, 0 when none is among the first 10 (20).
+* ``hr@20``: 1 where a relevant product is among the first 20 results, else 0 (hit rate).
+* ``f1``: of a decision: a run answers a pair with its product where it says "match", and with nothing where it says
+  "no match". F1 is a ratio of sums, so a query has no F1 of its own. What it gets is its linearized share (the delta
+  method; Efron & Tibshirani, An Introduction to the Bootstrap, 1993, ch. 22), whose mean over the queries is exactly
+  F1 and whose resampled means follow F1's: gates and intervals work on it as on any other metric.
 
 Relevant means ``grade >= min_grade``. A product without a judgement counts as grade 0; ``judged_at`` says how much
 of a result list that affects.
@@ -23,16 +28,29 @@ Run = Mapping[str, Sequence[str]]
 """A ranking of products for each query: ``{query_id: [product_id, ...]}``, best first."""
 
 METRICS: tuple[Metric, ...] = ("ndcg@10", "recall@100", "mrr@10")
-LABELS: dict[Metric, str] = {"ndcg@10": "nDCG@10", "recall@100": "Recall@100", "mrr@10": "MRR@10"}
+"""What a ranking of products for a query is measured by."""
+NEXT_ITEM_METRICS: tuple[Metric, ...] = ("hr@20", "mrr@20", "ndcg@10")
+"""What a recommendation of the next item is measured by."""
+MATCH_METRICS: tuple[Metric, ...] = ("f1",)
+"""What a decision about pairs is measured by."""
+LABELS: dict[Metric, str] = {
+    "ndcg@10": "nDCG@10",
+    "recall@100": "Recall@100",
+    "mrr@10": "MRR@10",
+    "hr@20": "HR@20",
+    "mrr@20": "MRR@20",
+    "f1": "F1",
+}
 """How people write the metrics' names."""
 
 _NDCG_DEPTH = 10
 _RECALL_DEPTH = 100
 _MRR_DEPTH = 10
+_NEXT_DEPTH = 20
 
 
 def per_query(run: Run, judgements: pl.DataFrame, *, min_grade: int = 1) -> pl.DataFrame:
-    """Score every query of ``judgements``: columns query_id, ``ndcg@10``, ``recall@100``, ``mrr@10`` (Float64).
+    """Score every query of ``judgements``: columns query_id and every metric of :data:`LABELS` (Float64).
 
     ``judgements`` has query_id, product_id, grade (0 or more). Rows are sorted by query_id. A query that the run
     does not answer scores 0; queries of the run without judgements are left out; so are results beyond rank 100.
@@ -43,16 +61,33 @@ def per_query(run: Run, judgements: pl.DataFrame, *, min_grade: int = 1) -> pl.D
     results = _ranked(run, _RECALL_DEPTH)
     _refuse_duplicates(results, "is ranked twice", "a ranking names each product once; remove the duplicates")
     found = results.join(judgements.select("query_id", "product_id", "grade"), on=["query_id", "product_id"])
-    return (
+    first = pl.col("first")
+    table = (
         _ideals(judgements, min_grade)
         .join(_gains(found, min_grade), on="query_id", how="left", maintain_order="left")
-        .select(
-            "query_id",
-            _ratio(pl.col("dcg"), pl.col("ideal")).alias("ndcg@10"),
-            _ratio(pl.col("hits"), pl.col("relevant")).alias("recall@100"),
-            _ratio(pl.lit(1.0), pl.col("first")).alias("mrr@10"),
-        )
+        .join(results.group_by("query_id").agg(pl.len().alias("returned")), on="query_id", how="left")
+        .sort("query_id")
     )
+    return table.select(
+        "query_id",
+        _ratio(pl.col("dcg"), pl.col("ideal")).alias("ndcg@10"),
+        _ratio(pl.col("hits"), pl.col("relevant")).alias("recall@100"),
+        _ratio((first <= _MRR_DEPTH).cast(pl.Float64), first).alias("mrr@10"),
+        (first <= _NEXT_DEPTH).fill_null(False).cast(pl.Float64).alias("hr@20"),
+        _ratio((first <= _NEXT_DEPTH).cast(pl.Float64), first).alias("mrr@20"),
+        _f1_shares().alias("f1"),
+    )
+
+
+def _f1_shares() -> pl.Expr:
+    """The linearized share of each query in F1 = 2 tp / (returned + relevant), all summed over the queries."""
+    twice, size = (
+        2.0 * pl.col("hits").fill_null(0),
+        (pl.col("returned").fill_null(0) + pl.col("relevant")).cast(pl.Float64),
+    )
+    f1 = twice.sum() / size.sum()
+    share = f1 + (twice - f1 * size) / size.mean()
+    return pl.when(size.sum() > 0).then(share).otherwise(0.0)
 
 
 def judged_at(run: Run, judgements: pl.DataFrame, *, depth: int = 10) -> float:
@@ -90,7 +125,7 @@ def _gains(found: pl.DataFrame, min_grade: int) -> pl.DataFrame:
     return found.group_by("query_id").agg(
         (grade * _discount(rank)).filter(rank <= _NDCG_DEPTH).sum().alias("dcg"),
         relevant.sum().alias("hits"),
-        rank.filter(relevant & (rank <= _MRR_DEPTH)).min().alias("first"),
+        rank.filter(relevant).min().alias("first"),
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from rankops.evaluation.bootstrap import Interval
 from rankops.evaluation.gate import GateCheck, GateDecision
-from rankops.evaluation.metrics import LABELS, METRICS
+from rankops.evaluation.metrics import LABELS
 from rankops.evaluation.results import Evaluation, RegressedQuery
 
 _LONGEST = 60
@@ -49,14 +49,15 @@ def decision_markdown(decision: GateDecision) -> str:
 def systems_markdown(evaluation: Evaluation) -> str:
     """One row for each system, means with intervals, the best mean of each column in bold."""
     ranked = sorted(evaluation.systems, key=lambda score: -score.metrics[evaluation.metric].mean)
-    best = {metric: max(score.metrics[metric].mean for score in ranked) for metric in METRICS}
+    best = {metric: max(score.metrics[metric].mean for score in ranked) for metric in evaluation.metrics}
     rows = []
     for score in ranked:
         cells = [
-            mean_cell(score.metrics[metric], bold=score.metrics[metric].mean == best[metric]) for metric in METRICS
+            mean_cell(score.metrics[metric], bold=score.metrics[metric].mean == best[metric])
+            for metric in evaluation.metrics
         ]
         rows.append([f"`{score.system}`", *cells, f"{score.judged_at_10:.0%}"])
-    return table(["system", *LABELS.values(), "judged@10"], rows)
+    return table(["system", *(LABELS[metric] for metric in evaluation.metrics), "judged@10"], rows)
 
 
 def comparisons_markdown(evaluation: Evaluation) -> str:
@@ -64,10 +65,14 @@ def comparisons_markdown(evaluation: Evaluation) -> str:
     found = {(comparison.other, comparison.metric): comparison for comparison in evaluation.comparisons}
     rows = []
     for other in dict.fromkeys(comparison.other for comparison in evaluation.comparisons):
-        pairs = [found[other, metric] for metric in METRICS]
+        pairs = [found[other, metric] for metric in evaluation.metrics]
         cells = [f"{difference_cell(pair.difference)} {pair.verdict.replace('_', ' ')}" for pair in pairs]
         rows.append([f"`{other}`", *cells])
-    return table(["against", *LABELS.values()], rows) if rows else "There is no other system to compare with."
+    return (
+        table(["against", *(LABELS[metric] for metric in evaluation.metrics)], rows)
+        if rows
+        else "There is no other system to compare with."
+    )
 
 
 def slices_markdown(evaluation: Evaluation) -> str:

@@ -88,8 +88,13 @@ class Evaluation(_Record):
 
     @property
     def per_query(self) -> pl.DataFrame:
-        """system, query_id, ``ndcg@10``, ``recall@100``, ``mrr@10``: one row for each system and query."""
+        """system, query_id and the metrics: one row for each system and query."""
         return self._per_query
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What the systems were measured by, in the order of the task."""
+        return tuple(self.systems[0].metrics) if self.systems else ()
 
     def with_per_query(self, table: pl.DataFrame) -> Evaluation:
         """Attach the scores per query, which travel beside the JSON as Parquet; returns self."""

@@ -89,7 +89,7 @@ class ReleaseManifest(ReleaseFacts):
 
     schema_version: Literal[1] = SCHEMA_VERSION
     files: dict[str, Digest]
-    encoder_digest: Digest = Field(description="of the encoder that the index and the golden answers were made with")
+    encoder_digest: Digest = Field(description="of the model that the index and the golden answers were made with")
     digest: Digest
 
     @property

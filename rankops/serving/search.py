@@ -9,7 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from rankops.serving.engine import Answer
+from rankops.serving.engines.retrieval import Answer, SearchEngine
 from rankops.serving.request_log import LogRecord
 from rankops.serving.service import Service
 from rankops.serving.web import ApiError, check_text, read_json
@@ -21,7 +21,7 @@ REQUEST_TIME_HEADER = "X-Request-Time"
 async def search(request: Request) -> Response:
     """``POST {"query": ..., "k": ...}`` or ``GET ?q=...&k=...``."""
     service: Service = request.app.state.service
-    engine = service.engine()
+    engine = service.engine_of(SearchEngine)
     query, k = await _arguments(request, service)
     when = _request_time(request, service)
     answer = await service.run(lambda: engine.search(query, k, service.config.min_score))

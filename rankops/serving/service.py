@@ -11,12 +11,13 @@ from typing import TypeVar
 
 from rankops.errors import RankopsError
 from rankops.serving.config import ServerConfig
-from rankops.serving.engine import Engine
+from rankops.serving.engines import Engine, load_engine
 from rankops.serving.metrics import Metrics
 from rankops.serving.request_log import RequestLog
 from rankops.serving.web import ApiError
 
 T = TypeVar("T")
+E = TypeVar("E")
 logger = logging.getLogger(__name__)
 
 
@@ -52,6 +53,13 @@ class Service:
             raise ApiError(503, f"no release is served yet ({self.state})")
         return self._engine
 
+    def engine_of(self, kind: type[E]) -> E:
+        """The loaded engine where it is of this kind. Raises :class:`ApiError` 404 naming the endpoint there is."""
+        engine = self.engine()
+        if not isinstance(engine, kind):
+            raise ApiError(404, f"{engine.manifest.model} is a {engine.manifest.task} model: ask {engine.endpoint}")
+        return engine
+
     def start(self) -> None:
         """Open the request log and load the release in the background."""
         config = self.config
@@ -63,7 +71,7 @@ class Service:
                 count=lambda outcome, n: self.metrics.log_records.labels(outcome).inc(n),
             )
         self._started = time.perf_counter()
-        self._pool.submit(Engine.load, config).add_done_callback(self._loaded)
+        self._pool.submit(load_engine, config).add_done_callback(self._loaded)
 
     def _loaded(self, loading: Future[Engine]) -> None:
         """Serve the engine, or nothing: whatever went wrong, ``on_failed`` ends the process with its text."""
@@ -78,8 +86,8 @@ class Service:
         self._engine = engine = loading.result()
         self.metrics.loaded(engine.manifest)
         logger.info(
-            "serving %s release %s: %d products, ready after %.2f s",
-            *(engine.manifest.model, engine.manifest.digest, len(engine.index), time.perf_counter() - self._started),
+            "serving %s release %s: %s, ready after %.2f s",
+            *(engine.manifest.model, engine.manifest.digest, engine.summary, time.perf_counter() - self._started),
         )
 
     async def run(self, work: Callable[[], T]) -> T:

@@ -1,7 +1,7 @@
 """Open Inference Protocol v2 (KServe, Triton) over HTTP with JSON tensors.
 
-One input, ``query`` (BYTES, shape [n]), one output, ``embedding`` (FP32, shape [n, d], row-major). The version of the
-model is the release digest. See https://github.com/kserve/open-inference-protocol.
+Inputs are BYTES tensors of shape [n], one text a row; outputs are FP32, row-major; which there are is the engine's to
+say. The version of the model is the release digest. See https://github.com/kserve/open-inference-protocol.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from rankops import __name__ as _library
-from rankops.serving.engine import Engine
+from rankops.serving.engines import Engine, Tensor
 from rankops.serving.service import Service
 from rankops.serving.web import ApiError, check_text, read_json
-
-INPUT, OUTPUT = "query", "embedding"
 
 
 async def server_metadata(request: Request) -> Response:
@@ -51,10 +49,14 @@ async def model_metadata(request: Request) -> Response:
             "name": engine.manifest.model,
             "versions": [engine.manifest.digest],
             "platform": "onnxruntime_onnx",
-            "inputs": [{"name": INPUT, "datatype": "BYTES", "shape": [-1]}],
-            "outputs": [{"name": OUTPUT, "datatype": "FP32", "shape": [-1, engine.dimension]}],
+            "inputs": [_described(tensor) for tensor in engine.inputs],
+            "outputs": [_described(tensor) for tensor in engine.outputs],
         }
     )
+
+
+def _described(tensor: Tensor) -> dict[str, Any]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
 
 
 async def model_ready(request: Request) -> Response:
@@ -66,56 +68,73 @@ async def infer(request: Request) -> Response:
     """``POST /v2/models/{model}/infer``."""
     service, engine = _service(request), _engine(request)
     body = await read_json(request, service.config.max_body_bytes)
-    texts = _texts(body, service)
+    texts, wanted = _inputs(body, engine, service), _wanted(body, engine)
     started = time.perf_counter()
-    vectors = await service.run(lambda: engine.embed(texts))
+    found = await service.run(lambda: engine.infer(texts))
     service.metrics.stage_seconds.labels("encode").observe(time.perf_counter() - started)
-    output = {
-        "name": OUTPUT,
-        "datatype": "FP32",
-        "shape": list(vectors.shape),
-        "data": vectors.ravel().tolist(),
-    }
-    answer = {"model_name": engine.manifest.model, "model_version": engine.manifest.digest, "outputs": [output]}
+    outputs = [
+        {
+            "name": tensor.name,
+            "datatype": tensor.datatype,
+            "shape": list(found[tensor.name].shape),
+            "data": found[tensor.name].ravel().tolist(),
+        }
+        for tensor in engine.outputs
+        if tensor.name in wanted
+    ]
+    answer = {"model_name": engine.manifest.model, "model_version": engine.manifest.digest, "outputs": outputs}
     return JSONResponse(answer | ({"id": body["id"]} if "id" in body else {}))
 
 
-def _texts(body: Any, service: Service) -> list[str]:
-    """The texts of an inference request. Raises :class:`ApiError` 400 naming what breaks the protocol."""
+def _inputs(body: Any, engine: Engine, service: Service) -> dict[str, list[str]]:
+    """The texts of each input. Raises :class:`ApiError` 400 naming what breaks the protocol."""
     if not isinstance(body, dict) or not isinstance(body.get("inputs"), list):
         raise ApiError(400, "the request must be an object with a list 'inputs'")
     if "id" in body and not isinstance(body["id"], str):
         raise ApiError(400, "'id' must be a text")
-    _check_outputs(body.get("outputs", []))
-    if len(body["inputs"]) != 1 or not isinstance(body["inputs"][0], dict):
-        raise ApiError(400, f"the model has one input, {INPUT!r}; the request has {len(body['inputs'])}")
-    tensor = body["inputs"][0]
-    if tensor.get("name") != INPUT:
-        raise ApiError(400, f"unknown input {tensor.get('name')!r}; the model's input is {INPUT!r}")
-    if tensor.get("datatype") != "BYTES":
-        raise ApiError(400, f"input {INPUT!r} has datatype {tensor.get('datatype')!r}, the model takes 'BYTES'")
-    return _check_data(tensor.get("data"), tensor.get("shape"), service)
+    expected = [tensor.name for tensor in engine.inputs]
+    given = body["inputs"]
+    if len(given) != len(expected) or not all(isinstance(tensor, dict) for tensor in given):
+        raise ApiError(400, f"the model's inputs are {_names(expected)}; the request has {len(given)}")
+    found: dict[str, list[str]] = {}
+    for tensor in given:
+        name = tensor.get("name")
+        if name not in expected or name in found:
+            raise ApiError(400, f"unknown or repeated input {name!r}; the model's inputs are {_names(expected)}")
+        if tensor.get("datatype") != "BYTES":
+            raise ApiError(400, f"input {name!r} has datatype {tensor.get('datatype')!r}, the model takes 'BYTES'")
+        found[name] = _texts(name, tensor.get("data"), tensor.get("shape"), service)
+    if len({len(texts) for texts in found.values()}) > 1:
+        raise ApiError(400, f"the inputs {_names(expected)} differ in length")
+    return found
 
 
-def _check_outputs(outputs: Any) -> None:
+def _wanted(body: Any, engine: Engine) -> list[str]:
+    """Names of the outputs that the request asks for: all of them unless it says which."""
+    outputs, known = body.get("outputs", []), [tensor.name for tensor in engine.outputs]
     if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
         raise ApiError(400, "'outputs' must be a list of objects")
     for output in outputs:
-        if output.get("name") != OUTPUT:
-            raise ApiError(400, f"unknown output {output.get('name')!r}; the model's output is {OUTPUT!r}")
+        if output.get("name") not in known:
+            raise ApiError(400, f"unknown output {output.get('name')!r}; the model's outputs are {_names(known)}")
+    return [str(output["name"]) for output in outputs] or known
 
 
-def _check_data(data: Any, shape: Any, service: Service) -> list[str]:
+def _texts(name: str, data: Any, shape: Any, service: Service) -> list[str]:
     config = service.config
     if not isinstance(data, list) or not data or not all(isinstance(text, str) for text in data):
-        raise ApiError(400, f"input {INPUT!r}: 'data' must be a list of texts that is not empty (no binary tensors)")
+        raise ApiError(400, f"input {name!r}: 'data' must be a list of texts that is not empty (no binary tensors)")
     if shape != [len(data)] or isinstance(shape[0], bool):
-        raise ApiError(400, f"input {INPUT!r} has shape {shape!r}, its data has shape [{len(data)}]")
+        raise ApiError(400, f"input {name!r} has shape {shape!r}, its data has shape [{len(data)}]")
     if len(data) > config.max_batch:
-        raise ApiError(400, f"input {INPUT!r} has {len(data)} texts, at most {config.max_batch} are allowed")
+        raise ApiError(400, f"input {name!r} has {len(data)} texts, at most {config.max_batch} are allowed")
     for row, text in enumerate(data):
-        check_text(f"input {INPUT!r}, text {row}", text, config.max_query_chars)
+        check_text(f"input {name!r}, text {row}", text, config.max_query_chars)
     return data
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def _service(request: Request) -> Service:

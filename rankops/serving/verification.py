@@ -7,9 +7,8 @@ then differ from these. Everything here is read over HTTP, as a shop would.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from rankops.errors import BadInput, RemoteUnavailable, VerificationFailed
-from rankops.release.bundle import GOLDEN, INDEX
-from rankops.release.index import ProductIndex
+from rankops.release.golden import Golden, GoldenRequest, read_golden
 from rankops.release.manifest import ReleaseManifest, read_manifest, release_digest
 from rankops.serving.client import Client, Reply
 
@@ -42,7 +40,7 @@ class Check(_Strict):
 
 
 class Latency(_Strict):
-    """Milliseconds of sequential ``/search`` requests, as the client saw them."""
+    """Milliseconds of sequential requests, as the client saw them."""
 
     requests: int
     p50_ms: float
@@ -112,12 +110,12 @@ def verify_live(
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     manifest, golden = _offline(release_folder, expected_digest)
-    run = _Run(release_folder, manifest, golden, min_overlap, score_tolerance)
+    run = _Run(manifest, golden, min_overlap, score_tolerance)
     latency: Latency | None = None
     with Client(base_url) as client:
         if run.wait_until_ready(client, ready_timeout, given_up):
-            progress(f"verification: replaying {len(golden)} golden queries")
-            run.attempt("golden queries", lambda: run.replay(client))
+            progress(f"verification: replaying {len(golden.requests)} golden requests")
+            run.attempt("golden requests", lambda: run.replay(client))
             run.attempt("v2 protocol", lambda: run.check_v2(client))
             progress(f"verification: measuring {requests} requests")
             latency = run.attempt("latency", lambda: run.measure(client, requests, latency_objective_ms))
@@ -135,27 +133,20 @@ def verify_live(
     )
 
 
-def _offline(folder: Path, expected_digest: str) -> tuple[ReleaseManifest, list[dict[str, Any]]]:
+def _offline(folder: Path, expected_digest: str) -> tuple[ReleaseManifest, Golden]:
     manifest = read_manifest(folder)
     if (digest := release_digest(folder)) != expected_digest:
         raise BadInput(
             f"{folder} is release {digest}, expected {expected_digest}", "give the folder of the pinned release"
         )
-    return manifest, json.loads((folder / GOLDEN).read_text())
+    return manifest, read_golden(folder)
 
 
 class _Run:
     """The checks of one verification, in order; each adds to ``checks``."""
 
-    def __init__(
-        self,
-        folder: Path,
-        manifest: ReleaseManifest,
-        golden: Sequence[dict[str, Any]],
-        min_overlap: float,
-        score_tolerance: float,
-    ) -> None:
-        self._folder, self._manifest, self._golden = folder, manifest, golden
+    def __init__(self, manifest: ReleaseManifest, golden: Golden, min_overlap: float, score_tolerance: float) -> None:
+        self._manifest, self._golden = manifest, golden
         self._min_overlap, self._tolerance = min_overlap, score_tolerance
         self._seen: set[str] = set()
         self.checks: list[Check] = []
@@ -192,10 +183,9 @@ class _Run:
             time.sleep(0.1)
 
     def replay(self, client: Client) -> None:
-        """Compare each golden query's live answer with the offline one."""
-        for entry in self._golden:
-            results = self._search(client, entry["query"], len(entry["product_ids"]))
-            self.compared.append(_compare(entry, results))
+        """Compare the live answer to each golden request with the offline one."""
+        for entry in self._golden.requests:
+            self.compared.append(_compare(entry, self._ask(client, entry)))
         overlap = float(np.mean([c.overlap for c in self.compared]))
         worst = min(self.compared, key=lambda c: c.overlap)
         text = f"mean top-10 overlap {overlap:.4f} over {len(self.compared)} queries, worst {worst.overlap:.2f} for "
@@ -209,36 +199,35 @@ class _Run:
         self._add("scores", passed, largest, self._tolerance, text)
 
     def check_v2(self, client: Client) -> None:
-        """Metadata, and that an embedding from the protocol scores a product as the offline artifact did."""
-        manifest, path = self._manifest, f"/v2/models/{self._manifest.model}"
+        """Metadata, and that an inference gives the numbers that the offline artifact gave."""
+        manifest, golden, path = self._manifest, self._golden.inference, f"/v2/models/{self._manifest.model}"
         meta = self._ok(client.get(path), path)
-        names = [t["name"] for t in (*meta["inputs"], *meta["outputs"])]
-        passed = names == ["query", "embedding"] and meta["versions"] == [manifest.digest]
+        names = [tensor["name"] for tensor in (*meta["inputs"], *meta["outputs"])]
+        expected = [tensor["name"] for tensor in (*golden.inputs, *golden.outputs)]
+        passed = names == expected and meta["versions"] == [manifest.digest]
         text = f"tensors {names}, versions {[v[:12] for v in meta['versions']]}"
-        self._add("v2 metadata", passed, text, f"query, embedding of {manifest.short}", text)
-        entry = self._golden[0]
-        tensor = {"name": "query", "datatype": "BYTES", "shape": [1], "data": [entry["query"]]}
-        output = self._ok(client.post(f"{path}/infer", {"inputs": [tensor]}), path)["outputs"][0]
-        vector = np.asarray(output["data"], dtype=np.float32).reshape(output["shape"])[0]
-        index = ProductIndex.open(self._folder / INDEX, encoder_digest=manifest.encoder_digest)
-        row = index.product_ids.index(entry["product_ids"][0])
-        fits = vector.shape == index.vectors[row].shape
-        difference = abs(float(index.vectors[row] @ vector) - entry["scores"][0]) if fits else None
-        passed = difference is not None and difference <= self._tolerance
-        text = f"embedding of shape {output['shape']} scores the first golden product with difference {difference}"
-        self._add("v2 embedding", passed, difference, self._tolerance, text)
+        self._add("v2 metadata", passed, text, f"{', '.join(expected)} of {manifest.short}", text)
+        outputs = self._ok(client.post(f"{path}/infer", {"inputs": golden.inputs}), path)["outputs"]
+        live = {output["name"]: output for output in outputs}
+        for tensor in golden.outputs:
+            offline, found = np.asarray(tensor["data"]), np.asarray(live[tensor["name"]]["data"], dtype=np.float64)
+            fits = offline.shape == found.shape and live[tensor["name"]]["shape"] == tensor["shape"]
+            difference = float(np.abs(offline - found).max()) if fits else None
+            passed = difference is not None and difference <= self._tolerance
+            text = f"{tensor['name']} of shape {live[tensor['name']]['shape']}: largest difference {difference}"
+            self._add(f"v2 {tensor['name']}", passed, difference, self._tolerance, text)
 
     def measure(self, client: Client, requests: int, objective_ms: float) -> Latency:
-        """Sequential requests over the golden queries."""
+        """Sequential requests, the golden ones over and over."""
         times = np.empty(requests)
         for i in range(requests):
-            query = self._golden[i % len(self._golden)]["query"]
+            entry = self._golden.requests[i % len(self._golden.requests)]
             begun = time.perf_counter()
-            self._search(client, query, 10)
+            self._ask(client, entry)
             times[i] = (time.perf_counter() - begun) * 1e3
         p50, p95, p99 = (round(float(p), 3) for p in np.percentile(times, [50, 95, 99]))
         counts, _ = np.histogram(times, bins=[0.0, *_EDGES_MS, np.inf])
-        text = f"p50 {p50:.2f} ms, p95 {p95:.2f} ms, p99 {p99:.2f} ms over {requests} sequential searches"
+        text = f"p50 {p50:.2f} ms, p95 {p95:.2f} ms, p99 {p99:.2f} ms over {requests} sequential requests"
         self._add("latency", p99 <= objective_ms, p99, objective_ms, text)
         return Latency(
             requests=requests,
@@ -256,8 +245,8 @@ class _Run:
         text = f"served {', '.join(sorted(seen)) or 'nothing'}"
         self._add("release digest", passed, text, self._manifest.digest, text)
 
-    def _search(self, client: Client, query: str, k: int) -> list[dict[str, Any]]:
-        results: list[dict[str, Any]] = self._ok(client.post("/search", {"query": query, "k": k}), "/search")["results"]
+    def _ask(self, client: Client, entry: GoldenRequest) -> list[dict[str, Any]]:
+        results: list[dict[str, Any]] = self._ok(client.post(entry.path, entry.request), entry.path)["results"]
         return results
 
     def _ok(self, reply: Reply, path: str) -> Any:
@@ -270,15 +259,15 @@ class _Run:
         self.checks.append(Check(name=name, passed=passed, measured=measured, bound=bound, explanation=text))
 
 
-def _compare(entry: dict[str, Any], results: list[dict[str, Any]]) -> GoldenComparison:
+def _compare(entry: GoldenRequest, results: list[dict[str, Any]]) -> GoldenComparison:
     """Overlap of products, and the largest difference of scores by product and by rank."""
-    offline = dict(zip(entry["product_ids"], entry["scores"], strict=True))
+    offline = dict(zip(entry.product_ids, entry.scores, strict=True))
     live = {str(result["product_id"]): float(result["score"]) for result in results}
     common = offline.keys() & live.keys()
     by_product = [abs(offline[p] - live[p]) for p in common]
     by_rank = [abs(a - b) for a, b in zip(offline.values(), live.values(), strict=False)]
     return GoldenComparison(
-        query=entry["query"],
+        query=entry.name,
         overlap=len(common) / max(len(offline), 1),
         score_difference=round(max([*by_product, *by_rank]), 6) if common else None,
     )

@@ -75,6 +75,7 @@ def plan(
     work = LocalState.current().root / "work" / key[:16]
     output = work / "checkpoint"
     job = TrainingJob(
+        task=spec.task,
         spec=spec.training.model_copy(update={"max_steps": spec.training.warm_steps}) if warm else spec.training,
         base_model=start,
         dataset=store.local_path(dataset),

@@ -13,25 +13,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankops.artifacts import StoredArtifact, require_match
-from rankops.dataset import Dataset, Split, load_dataset
+from rankops.dataset import Dataset, load_dataset
 from rankops.errors import BadInput
 from rankops.files import canonical_json, digest_of, write_text
 from rankops.specs import ModelSpec
+from rankops.stages.tasks import ARTIFACT, CHAMPION, CHECKPOINT, Contenders, Run, Runs, task_stage
 from rankops.store import ArtifactStore
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from rankops.encoding import Encoder, OnnxEncoder
     from rankops.evaluation.gate import GateDecision
     from rankops.evaluation.results import Evaluation
 
 Progress = Callable[[str], None]
-Runs = dict[str, dict[str, list[str]]]
-
-CHECKPOINT, ARTIFACT, CHAMPION = "challenger", "quantized", "champion"
 _RUNS = "runs.json"
-_SEED = 7
 
 
 @dataclass(frozen=True)
@@ -43,24 +37,17 @@ class Champion:
     folder: Path
 
 
-@dataclass(frozen=True)
-class Contenders:
-    """Folders of what is compared: the un-tuned base model, the checkpoint, the champion's release (or none)."""
-
-    base: Path
-    checkpoint: Path
-    champion: Path | None
-
-
 def evaluate_checkpoint(
     dataset: Dataset, contenders: Contenders, spec: ModelSpec, out: Path, progress: Progress
 ) -> Evaluation:
     """Rank the test split with every system, decide, and write evidence and runs into ``out``."""
     from rankops.evaluation.evaluate import evaluate
 
-    runs = rank_all(dataset, contenders, spec, progress)
+    stage = task_stage(spec.task)
+    seen = stage.view(dataset, spec)
+    runs = stage.rank_systems(seen, contenders, spec, progress)
     champion = CHAMPION if contenders.champion else None
-    evaluation = evaluate(dataset, runs, challenger=CHECKPOINT, champion=champion, spec=spec.gates)
+    evaluation = evaluate(seen, runs, challenger=CHECKPOINT, champion=champion, spec=spec.gates, metrics=stage.METRICS)
     evaluation.save(out)
     save_runs(runs, out)
     return evaluation
@@ -113,62 +100,42 @@ def metric_values(evaluation: Evaluation) -> dict[str, float]:
     }
 
 
-def rank_all(dataset: Dataset, contenders: Contenders, spec: ModelSpec, progress: Progress) -> Runs:
-    """The top 100 of random, BM25, base, champion and checkpoint for each query of the test split."""
-    from rankops.encoding import OnnxEncoder
-    from rankops.evaluation.baselines import bm25_run, encoder_run, random_run
-    from rankops.training.torch_encoder import TorchEncoder
-
-    queries = split_queries(dataset, "test")
-    texts, ids = dataset.product_texts(), dataset.catalogue["product_id"].to_list()
-    runs: Runs = {
-        "random": random_run([query_id for query_id, _ in queries], ids, _SEED),
-        "bm25": bm25_run(queries, texts, ids),
-    }
-    lengths = {
-        "max_query_tokens": spec.training.max_query_tokens,
-        "max_product_tokens": spec.training.max_product_tokens,
-    }
-    encoders: list[tuple[str, Callable[[], Encoder]]] = [
-        ("base", lambda: TorchEncoder(contenders.base, **lengths)),
-        (CHECKPOINT, lambda: TorchEncoder(contenders.checkpoint, **lengths)),
-    ]
-    if (champion := contenders.champion) is not None:
-        encoders.append((CHAMPION, lambda: OnnxEncoder(champion / "encoder", threads=2)))
-    for name, build in encoders:
-        progress(f"evaluation: ranking {len(queries)} queries over {len(ids):,} products with {name}")
-        runs[name] = encoder_run(build(), queries, texts, ids)
-    return runs
-
-
 class HeldOut:
     """The held-out queries as compression meets them: every rung against the rankings of the checkpoint.
 
-    ``evidence`` is the folder that :func:`evaluate_checkpoint` wrote for the checkpoint.
+    ``dataset`` is the task's view; ``evidence`` the folder that :func:`evaluate_checkpoint` wrote for the checkpoint.
     """
 
     def __init__(self, dataset: Dataset, evidence: Path, spec: ModelSpec, progress: Progress) -> None:
         self._dataset, self._spec, self._progress = dataset, spec, progress
+        self._stage = task_stage(spec.task)
         self._runs = load_runs(evidence)
-        self._ranked: dict[str, dict[str, list[str]]] = {}
+        self._ranked: dict[str, Run] = {}
 
-    def refusal(self, encoder: OnnxEncoder) -> str | None:
-        """Why a compressed encoder costs too much relevance here, or None where it is inside the budget."""
-        decision = self._budget(self._rank(encoder))
+    def refusal(self, artifact: Path) -> str | None:
+        """Why an artifact costs too much relevance here, or None where it is inside the budget."""
+        decision = self._budget(self._rank(artifact))
         return None if decision.passed else f"on the held-out split: {decision.reasons[0]}"
 
-    def judge(self, encoder: OnnxEncoder, out: Path) -> tuple[Evaluation, GateDecision]:
-        """The gate on the compressed model, and what compression costs; evidence and runs go into ``out``."""
+    def judge(self, artifact: Path, out: Path) -> tuple[Evaluation, GateDecision]:
+        """The gate on the artifact, and what compression costs; evidence and runs go into ``out``."""
         from rankops.evaluation.evaluate import evaluate
 
-        runs = {**self._runs, ARTIFACT: self._rank(encoder)}
+        runs = {**self._runs, ARTIFACT: self._rank(artifact)}
         champion = CHAMPION if CHAMPION in runs else None
-        evaluation = evaluate(self._dataset, runs, challenger=ARTIFACT, champion=champion, spec=self._spec.gates)
+        evaluation = evaluate(
+            self._dataset,
+            runs,
+            challenger=ARTIFACT,
+            champion=champion,
+            spec=self._spec.gates,
+            metrics=self._stage.METRICS,
+        )
         evaluation.save(out)
         save_runs(runs, out)
         return evaluation, self._budget(runs[ARTIFACT])
 
-    def _budget(self, run: dict[str, list[str]]) -> GateDecision:
+    def _budget(self, run: Run) -> GateDecision:
         from rankops.evaluation.evaluate import score
         from rankops.evaluation.gate import decide_compression
 
@@ -178,61 +145,11 @@ class HeldOut:
         fp32, compressed = (scores.filter(scores["system"] == system) for system in runs)
         return decide_compression(self._spec.compression, fp32, compressed, metric=self._spec.gates.metric)
 
-    def _rank(self, encoder: OnnxEncoder) -> dict[str, list[str]]:
-        from rankops.evaluation.baselines import encoder_run
-
-        if encoder.digest not in self._ranked:
-            queries, ids = split_queries(self._dataset, "test"), self._dataset.catalogue["product_id"].to_list()
-            self._progress(f"evaluation: ranking {len(queries)} held-out queries with the compressed model")
-            self._ranked[encoder.digest] = encoder_run(encoder, queries, self._dataset.product_texts(), ids)
-        return self._ranked[encoder.digest]
-
-
-def selection_scorer(
-    dataset: Dataset, spec: ModelSpec, *, max_queries: int = 300, max_products: int = 600
-) -> Callable[[Encoder], np.ndarray]:
-    """A function that gives an encoder's nDCG@10 per query: what compression selects rungs by.
-
-    Never the test split: a rung chosen there would be judged on the queries that chose it. Dev queries come first,
-    then train queries: a rung's loss is a difference to the same checkpoint on the same query, so queries that the
-    checkpoint has seen measure it as well. The catalogue is the two best products of each query, filled up with
-    distractors.
-    """
-    import polars as pl
-
-    from rankops.evaluation.baselines import encoder_run
-    from rankops.evaluation.metrics import per_query
-
-    known = dataset.judgements.filter(pl.col("grade") >= spec.gates.min_grade)
-    answerable = set(known["query_id"])
-    asked = [query for name in ("dev", "train") for query in split_queries(dataset, name) if query[0] in answerable]
-    queries = asked[:max_queries]
-    mine = known.filter(pl.col("query_id").is_in([query_id for query_id, _ in queries]))
-    best = mine.sort("grade", "product_id", descending=[True, False]).group_by("query_id", maintain_order=True).head(2)
-    ids, texts = dataset.catalogue["product_id"].to_list(), dataset.product_texts()
-    pool = _filled(set(best["product_id"].to_list()), ids, max_products)
-    pairs = [(product, text) for product, text in zip(ids, texts, strict=True) if product in pool]
-    judgements = dataset.judgements.filter(
-        pl.col("query_id").is_in([query_id for query_id, _ in queries]) & pl.col("product_id").is_in(sorted(pool))
-    )
-
-    def score(encoder: Encoder) -> np.ndarray:
-        run = encoder_run(encoder, queries, [text for _, text in pairs], [product for product, _ in pairs])
-        return per_query(run, judgements, min_grade=spec.gates.min_grade).sort("query_id")["ndcg@10"].to_numpy()
-
-    return score
-
-
-def _filled(wanted: set[str], ids: list[str], size: int) -> set[str]:
-    """``wanted`` and evenly spaced others, ``size`` in all (or more, if more are wanted)."""
-    others = [product for product in ids if product not in wanted]
-    room = max(0, size - len(wanted))
-    return wanted | set(others[:: max(1, len(others) // room)][:room] if room else [])
-
-
-def split_queries(dataset: Dataset, split: Split) -> list[tuple[str, str]]:
-    """``(query_id, text)`` of one split, sorted by id."""
-    return [(row["query_id"], row["query"]) for row in dataset.split(split).iter_rows(named=True)]
+    def _rank(self, artifact: Path) -> Run:
+        digest = self._stage.artifact_digest(artifact)
+        if digest not in self._ranked:
+            self._ranked[digest] = self._stage.rank_artifact(artifact, self._dataset, self._spec, self._progress)
+        return self._ranked[digest]
 
 
 def save_runs(runs: Runs, folder: Path) -> None:

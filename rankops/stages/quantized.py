@@ -16,7 +16,8 @@ from rankops.artifacts import StoredArtifact, require_match
 from rankops.dataset import load_dataset
 from rankops.files import digest_of
 from rankops.specs import ModelSpec
-from rankops.stages.evaluation import HeldOut, selection_scorer
+from rankops.stages.evaluation import HeldOut
+from rankops.stages.tasks import task_stage
 from rankops.store import ArtifactStore
 
 if TYPE_CHECKING:
@@ -74,24 +75,21 @@ def build(
 def _compress_and_judge(
     store: ArtifactStore, spec: ModelSpec, inputs: QuantizedInputs, target: Target, out: Path, progress: Progress
 ) -> dict[str, Any]:
-    from rankops.compression.ladder import compress
-    from rankops.encoding import OnnxEncoder
-
-    dataset = load_dataset(store.local_path(inputs.dataset))
+    stage = task_stage(spec.task)
+    dataset = stage.view(load_dataset(store.local_path(inputs.dataset)), spec)
     held_out = HeldOut(dataset, store.local_path(inputs.evaluation), spec, progress)
-    report = compress(
+    report = stage.compress(
         store.local_path(inputs.checkpoint),
         dataset,
         spec,
         target,
         out,
-        score=selection_scorer(dataset, spec),
         refusal=held_out.refusal,
         progress=progress,
     )
     evidence = out / "evaluation"
     evidence.mkdir()
-    evaluation, decision = held_out.judge(OnnxEncoder(out, threads=2), evidence)
+    evaluation, decision = held_out.judge(out, evidence)
     return {
         "target": target,
         "rungs": [rung.model_dump(mode="json") for rung in report.rungs],

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rankops.artifacts import StoredArtifact, require_match
 from rankops.files import digest_of
 from rankops.specs import ModelSpec
-from rankops.stages.evaluation import ARTIFACT, split_queries
+from rankops.stages.tasks import ARTIFACT, task_stage
 from rankops.state import REPOSITORY, LocalState
 from rankops.store import ArtifactStore
 
@@ -58,7 +58,6 @@ def build(
     Raises :class:`GateFailed` when the evidence in the artifact says no: a failing check stops only its own run,
     so the evidence is read again here.
     """
-    from rankops.release.bundle import build_bundle
     from rankops.release.signing import sign
 
     inputs.check()
@@ -66,16 +65,14 @@ def build(
     key = digest_of({"artifact": inputs.artifact.digest, "golden": spec.serving.golden_queries, "model": spec.name})
     if (standing := store.find("release", key)) is not None:
         return standing, True
-    dataset_folder = store.local_path(inputs.dataset)
     with tempfile.TemporaryDirectory(prefix="rankops-release-") as scratch:
         bundle = Path(scratch) / "bundle"
-        manifest = build_bundle(
+        manifest = task_stage(spec.task).bundle(
             bundle,
             artifact=store.local_path(inputs.artifact),
-            catalogue_parquet=dataset_folder / "catalogue.parquet",
-            golden_queries=_golden_queries(dataset_folder, spec.serving.golden_queries),
+            dataset=store.local_path(inputs.dataset),
+            spec=spec,
             facts=facts,
-            threads=2,
             progress=progress,
         )
         progress("release: signing")
@@ -168,11 +165,3 @@ def code_commit() -> str:
 
 def _chain(inputs: ReleaseInputs) -> dict[str, str]:
     return {"dataset": inputs.dataset.digest, "checkpoint": inputs.checkpoint.digest}
-
-
-def _golden_queries(dataset_folder: Path, count: int) -> list[str]:
-    """Held-out queries, spread evenly over the split, whose answers travel with the release."""
-    from rankops.dataset import load_dataset
-
-    queries = [text for _, text in split_queries(load_dataset(dataset_folder), "test")]
-    return queries[:: max(1, len(queries) // count)][:count]

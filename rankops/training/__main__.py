@@ -19,8 +19,8 @@ from pydantic import ValidationError
 
 from rankops.errors import BadInput, RankopsError
 from rankops.files import write_json
-from rankops.training.biencoder import train
 from rankops.training.job import TrainingInterrupted, TrainingJob, TrainingResult
+from rankops.training.tasks import trainer_of
 
 Say = Callable[[str], None]
 Report = Callable[[TrainingResult], None]
@@ -82,7 +82,7 @@ def main(arguments: list[str]) -> int:
     with _channel() as (say, report):
         try:
             job = _read_job(arguments)
-            result = train(job, lambda event: say(str(event)), should_stop)
+            result = trainer_of(job.task)(job, lambda event: say(str(event)), should_stop)
         except TrainingInterrupted as stop:
             say(str(stop))
             return 128 + signal.SIGTERM

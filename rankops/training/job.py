@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rankops.errors import RankopsError
 from rankops.files import combine_digests, digest_of, file_digests
-from rankops.specs import TrainingSpec
+from rankops.specs import Task, TrainingSpec
 from rankops.training.base_models import model_digest
 
 
@@ -22,6 +22,7 @@ class TrainingJob(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    task: Task = Field(default="retrieval", description="decides which trainer runs it")
     spec: TrainingSpec
     base_model: Path = Field(description="folder with safetensors weights and a tokenizer")
     dataset: Path = Field(description="dataset folder (rankops.dataset)")

@@ -88,11 +88,12 @@ def test_results_beyond_the_depths_do_not_count() -> None:
 
 def test_a_query_without_results_scores_zero_and_unjudged_queries_are_left_out() -> None:
     table = per_query({"other": ["a"], "empty": []}, judge([("q", "a", 3), ("empty", "a", 1)]))
-    assert table.rows() == [("empty", 0.0, 0.0, 0.0), ("q", 0.0, 0.0, 0.0)]
+    assert table["query_id"].to_list() == ["empty", "q"]
+    assert table.drop("query_id").to_numpy().tolist() == [[0.0] * 6] * 2
 
 
 def test_no_run_at_all_still_scores_every_judged_query() -> None:
-    assert per_query({}, judge([("q", "a", 3)])).rows() == [("q", 0.0, 0.0, 0.0)]
+    assert per_query({}, judge([("q", "a", 3)])).rows() == [("q", *[0.0] * 6)]
 
 
 def test_a_product_ranked_twice_is_named() -> None:
@@ -110,6 +111,37 @@ def test_judged_at_counts_only_judged_queries_and_the_first_ten() -> None:
     assert judged_at({"q": ["a", "x", "b", "y"], "other": ["z"]}, judged) == 0.5
     assert judged_at({"q": [f"f{i}" for i in range(10)] + ["a"]}, judged) == 0.0
     assert judged_at({}, judged) == 0.0
+
+
+def test_hits_and_reciprocal_ranks_of_the_first_twenty() -> None:
+    filler = [f"f{i}" for i in range(11)]
+    table = per_query({"q": [*filler, "a"]}, judge([("q", "a", 3)])).row(0, named=True)
+    assert (table["mrr@10"], table["hr@20"], table["mrr@20"]) == (0.0, 1.0, pytest.approx(1 / 12))
+    late = per_query({"q": [*(f"f{i}" for i in range(20)), "a"]}, judge([("q", "a", 3)])).row(0, named=True)
+    assert (late["hr@20"], late["mrr@20"]) == (0.0, 0.0)
+
+
+@given(decisions=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
+def test_the_mean_of_the_f1_shares_is_f1(decisions: list[tuple[bool, bool]]) -> None:
+    judged = judge([(f"q{i}", f"p{i}", 3 if match else 0) for i, (match, _) in enumerate(decisions)])
+    run = {f"q{i}": [f"p{i}"] if said else [] for i, (_, said) in enumerate(decisions)}
+    tp = sum(match and said for match, said in decisions)
+    size = sum(match + said for match, said in decisions)
+    assert per_query(run, judged)["f1"].mean() == pytest.approx(2 * tp / size if size else 0.0)
+
+
+def test_resampled_means_of_the_f1_shares_follow_resampled_f1() -> None:
+    rng = np.random.default_rng(5)
+    match, said = rng.random(600) < 0.3, rng.random(600) < 0.3
+    said |= match & (rng.random(600) < 0.7)
+    judged = judge([(f"q{i:03}", f"p{i}", 3 * int(m)) for i, m in enumerate(match)])
+    run = {f"q{i:03}": [f"p{i}"] if s else [] for i, s in enumerate(said)}
+    shares = per_query(run, judged)["f1"].to_numpy()
+    draws = rng.integers(0, 600, size=(2000, 600))
+    true = [2 * (match[d] & said[d]).sum() / (match[d].sum() + said[d].sum()) for d in draws]
+    linear = shares[draws].mean(axis=1)
+    assert np.std(linear) == pytest.approx(np.std(true), rel=0.05)
+    assert np.percentile(linear, [2.5, 97.5]) == pytest.approx(np.percentile(true, [2.5, 97.5]), abs=0.01)
 
 
 @settings(max_examples=60, deadline=None)

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from rankops.errors import BadInput, IntegrityError
-from rankops.release.bundle import build_bundle
 from rankops.release.manifest import payload_digests, read_manifest, release_digest
+from rankops.release.retrieval import build_bundle
 from tests.support.tiny_artifact import make_tiny_artifact
 from tests.support.tiny_release import GOLDEN, VOCABULARY, make_release, release_facts
 
@@ -62,13 +62,13 @@ def test_the_bundle_holds_what_its_manifest_lists_and_can_be_read_back(shop):
 
 
 def test_golden_answers_are_ten_products_with_falling_scores_and_the_right_product_among_them(shop):
-    golden = json.loads((shop.release / "golden.json").read_text())
+    golden = json.loads((shop.release / "golden.json").read_text())["requests"]
     titles = {p["product_id"]: p["title"] for p in pq.read_table(shop.release / "products.parquet").to_pylist()}
-    assert [g["query"] for g in golden] == list(GOLDEN)
+    assert [g["name"] for g in golden] == list(GOLDEN)
     for entry in golden:
         assert len(entry["product_ids"]) == len(entry["scores"]) == 10
         assert entry["scores"] == sorted(entry["scores"], reverse=True)
-        assert entry["query"] in {titles[product_id] for product_id in entry["product_ids"]}
+        assert entry["name"] in {titles[product_id] for product_id in entry["product_ids"]}
 
 
 def test_a_release_without_gates_counts_as_not_passed():
@@ -126,7 +126,7 @@ FULL_DISK = """
     from pathlib import Path
     {limit}
     from rankops.errors import RankopsError
-    from rankops.release.bundle import build_bundle
+    from rankops.release.retrieval import build_bundle
     from tests.support.tiny_release import GOLDEN, release_facts
     artifact, catalogue, out = map(Path, sys.argv[1:])
     try:

@@ -20,7 +20,7 @@ from rankops.release.signing import create_key_pair
 from rankops.serving.app import create_app
 from rankops.serving.client import Client
 from rankops.serving.config import read_config
-from rankops.serving.engine import Engine
+from rankops.serving.engines import load_engine
 from rankops.serving.web import ApiError
 from tests.serving.conftest import ServerProcess
 from tests.support.tiny_artifact import make_tiny_artifact
@@ -125,7 +125,7 @@ def test_the_wrong_digest_another_signer_and_a_mixed_index_are_refused(shop, tmp
     ]
     for changes, kind, message in cases:
         with pytest.raises(kind, match=message):
-            Engine.load(shop.config(**changes))
+            load_engine(shop.config(**changes))
 
 
 def test_bad_settings_name_the_option_and_its_variable():

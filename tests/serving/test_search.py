@@ -14,12 +14,12 @@ from tests.serving.conftest import running
 
 
 def golden(shop):
-    return json.loads((shop.release / "golden.json").read_text())
+    return json.loads((shop.release / "golden.json").read_text())["requests"]
 
 
 def test_search_answers_as_the_offline_golden_answers_say(shop, client):
     for entry in golden(shop):
-        reply = client.post("/search", {"query": entry["query"], "k": 10})
+        reply = client.post("/search", entry["request"])
         assert reply.status == 200
         assert [r["product_id"] for r in reply.body["results"]] == entry["product_ids"]
         assert [r["score"] for r in reply.body["results"]] == pytest.approx(entry["scores"], abs=1e-6)
@@ -169,14 +169,14 @@ def test_the_request_time_header_counts_only_where_it_is_trusted(shop, tmp_path)
 
 
 def test_an_internal_failure_is_a_500_without_details_and_with_the_release_header(shop, monkeypatch):
-    from rankops.serving.engine import Engine
+    from rankops.serving.engines.retrieval import SearchEngine
 
     with running(shop.config()) as address:
 
         def explode(*_):
             raise RuntimeError("secret details")
 
-        monkeypatch.setattr(Engine, "search", explode)
+        monkeypatch.setattr(SearchEngine, "search", explode)
         status, headers, content = raw(address, "GET", "/search?q=red")
         assert status == 500
         assert b"secret" not in content

@@ -11,7 +11,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rankops.files import combine_digests
-from rankops.release.bundle import build_bundle
 from rankops.release.manifest import (
     SIGNATURE,
     BaseModelRef,
@@ -22,6 +21,7 @@ from rankops.release.manifest import (
     payload_digests,
     read_manifest,
 )
+from rankops.release.retrieval import build_bundle
 from rankops.release.signing import sign
 
 COLOURS = ("red", "blue", "green", "black", "white", "yellow")
