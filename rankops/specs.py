@@ -60,6 +60,28 @@ class TrainingSpec(_Frozen):
     seed: int = 13
 
 
+class RecommendationSpec(_Frozen):
+    """How a next-item model is asked and fitted (item-item weights over baskets and texts; task recommendation).
+
+    The grids are tried on the dev days, one after another from the front of each list; the last fit is on all days
+    before the test days with the best setting.
+    """
+
+    test_days: int = Field(default=7, ge=1, description="last days of the window: asked about, never learned from")
+    dev_days: int = Field(default=4, ge=1, description="days before them, by which settings are chosen")
+    half_lives: tuple[float, ...] = Field(default=(150.0, 40.0), min_length=1, description="days; older baskets fade")
+    size_exponents: tuple[float, ...] = Field(default=(0.5, 1.0), min_length=1, description="discount of big baskets")
+    regularizations: tuple[float, ...] = Field(default=(50.0, 20.0, 100.0), min_length=1, description="lambda of EASE")
+    word_weights: tuple[float, ...] = Field(
+        default=(5.0, 1.0, 20.0), min_length=1, description="weight of shared words, in baskets; 0 leaves new items out"
+    )
+    text_weights: tuple[float, ...] = Field(
+        default=(10.0, 2.0), min_length=1, description="weight of similar texts (base model), in baskets"
+    )
+    neighbours: int = Field(default=200, ge=10, le=2000, description="products that each product points to")
+    max_items: int = Field(default=6000, ge=100, description="best-selling products that are fitted; others by text")
+
+
 class GateSpec(_Frozen):
     """What the evidence must show before a model goes further.
 
@@ -132,6 +154,7 @@ class ModelSpec(_Frozen):
     dataset: DnsLabel = Field(default="shop", description="name of the dataset in assets/datasets.py")
     base_model: BaseModelSpec = BaseModelSpec()
     training: TrainingSpec = TrainingSpec()
+    recommendation: RecommendationSpec = RecommendationSpec()
     gates: GateSpec = GateSpec()
     compression: CompressionSpec = CompressionSpec()
     serving: ServingSpec = ServingSpec()

@@ -42,9 +42,9 @@ def evaluate(
     lowest = 0 if "f1" in metrics else spec.min_grade
     queries, judgements, skipped = _scorable(dataset, split, lowest)
     table = score(runs, judgements, min_grade=spec.min_grade)
-    reference = _reference(runs, challenger, champion)
     scores = {metric: align(table, queries, list(runs), metric) for metric in metrics}
     gated = scores[spec.metric]
+    reference = _reference(gated, challenger, champion)
     evaluation = Evaluation(
         challenger=challenger,
         champion=champion,
@@ -102,11 +102,12 @@ def _scorable(dataset: Dataset, split: Split, min_grade: int) -> tuple[pl.DataFr
     return queries, judgements, held_out.height - queries.height
 
 
-def _reference(runs: Mapping[str, Run], challenger: str, champion: str | None) -> str | None:
+def _reference(scores: Scores, challenger: str, champion: str | None) -> str | None:
+    """What slices and regressed queries are compared with: champion, base model, or the best of the others."""
     if champion is not None:
         return champion
-    others = [system for system in runs if system != challenger]
-    return "base" if "base" in others else next(iter(others), None)
+    others = {system: float(values.mean()) for system, values in scores.values.items() if system != challenger}
+    return "base" if "base" in others else max(others, key=lambda system: others[system], default=None)
 
 
 def _systems(

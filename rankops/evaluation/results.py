@@ -66,7 +66,7 @@ class RegressedQuery(_Record):
 class Evaluation(_Record):
     """The evidence about one challenger on one split, and the gate's decision.
 
-    ``reference`` is the champion or, at a first deployment, ``base`` (or the first other system): slices and
+    ``reference`` is the champion or, at a first deployment, ``base`` (or the best other system): slices and
     regressed queries compare with it. ``skipped_queries`` were held out but have nothing relevant, so that no
     ranking could score on them.
     """

@@ -34,6 +34,7 @@ class ServerConfig(BaseModel):
     max_query_chars: int = Field(default=512, ge=1, description="longest query, in characters")
     max_body_bytes: int = Field(default=1 << 20, ge=64, description="largest request body, in bytes")
     max_batch: int = Field(default=64, ge=1, description="most texts of one /v2 inference")
+    max_items: int = Field(default=200, ge=1, description="most products of one /recommend request")
     min_score: float | None = Field(
         default=None, description="leave out results below this cosine (verification expects none left out)"
     )

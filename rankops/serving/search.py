@@ -23,7 +23,7 @@ async def search(request: Request) -> Response:
     service: Service = request.app.state.service
     engine = service.engine_of(SearchEngine)
     query, k = await _arguments(request, service)
-    when = _request_time(request, service)
+    when = request_time(request, service)
     answer = await service.run(lambda: engine.search(query, k, service.config.min_score))
     took_ms = (time.perf_counter() - request.state.started) * 1e3
     _count(service, answer)
@@ -70,7 +70,8 @@ async def _arguments(request: Request, service: Service) -> tuple[str, int]:
     return query, k
 
 
-def _request_time(request: Request, service: Service) -> datetime:
+def request_time(request: Request, service: Service) -> datetime:
+    """What the log says a request's time is: now, or the header's where replays are trusted."""
     given = request.headers.get(REQUEST_TIME_HEADER)
     if given is None or not service.config.trust_request_time:
         return datetime.now(UTC)

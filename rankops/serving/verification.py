@@ -210,9 +210,7 @@ class _Run:
         outputs = self._ok(client.post(f"{path}/infer", {"inputs": golden.inputs}), path)["outputs"]
         live = {output["name"]: output for output in outputs}
         for tensor in golden.outputs:
-            offline, found = np.asarray(tensor["data"]), np.asarray(live[tensor["name"]]["data"], dtype=np.float64)
-            fits = offline.shape == found.shape and live[tensor["name"]]["shape"] == tensor["shape"]
-            difference = float(np.abs(offline - found).max()) if fits else None
+            difference = _tensor_difference(tensor, live[tensor["name"]])
             passed = difference is not None and difference <= self._tolerance
             text = f"{tensor['name']} of shape {live[tensor['name']]['shape']}: largest difference {difference}"
             self._add(f"v2 {tensor['name']}", passed, difference, self._tolerance, text)
@@ -257,6 +255,15 @@ class _Run:
 
     def _add(self, name: str, passed: bool, measured: str | float | None, bound: str | float, text: str) -> None:
         self.checks.append(Check(name=name, passed=passed, measured=measured, bound=bound, explanation=text))
+
+
+def _tensor_difference(offline: dict[str, Any], live: dict[str, Any]) -> float | None:
+    """The largest difference of two tensors (of texts: the share that differs); None where their shapes differ."""
+    if offline["shape"] != live["shape"] or len(offline["data"]) != len(live["data"]):
+        return None
+    if offline["datatype"] == "BYTES":
+        return float(np.mean([a != b for a, b in zip(offline["data"], live["data"], strict=True)]))
+    return float(np.abs(np.asarray(offline["data"]) - np.asarray(live["data"], dtype=np.float64)).max())
 
 
 def _compare(entry: GoldenRequest, results: list[dict[str, Any]]) -> GoldenComparison:

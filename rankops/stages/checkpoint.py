@@ -51,7 +51,10 @@ def standing(
 
 
 def _subject(spec: ModelSpec, dataset: StoredArtifact, base: str) -> dict[str, Any]:
-    return {"training": spec.training.model_dump(mode="json"), "dataset": dataset.digest, "base": base, "code": 1}
+    subject = {"training": spec.training.model_dump(mode="json"), "dataset": dataset.digest, "base": base, "code": 1}
+    if spec.task == "recommendation":
+        subject["recommendation"] = spec.recommendation.model_dump(mode="json")
+    return subject if spec.task == "retrieval" else {**subject, "task": spec.task}
 
 
 def plan(
@@ -76,6 +79,7 @@ def plan(
     output = work / "checkpoint"
     job = TrainingJob(
         task=spec.task,
+        recommendation=spec.recommendation,
         spec=spec.training.model_copy(update={"max_steps": spec.training.warm_steps}) if warm else spec.training,
         base_model=start,
         dataset=store.local_path(dataset),
@@ -88,7 +92,8 @@ def plan(
 
 
 def _champions_checkpoint(store: ArtifactStore, spec: ModelSpec, champion: Champion | None) -> Path | None:
-    if spec.training.start == "base" or champion is None:
+    # What a next-item model starts from is the texts' encoder; its fit is a closed form that starts from nothing.
+    if spec.training.start == "base" or champion is None or spec.task == "recommendation":
         return None
     uri = store.uri("checkpoint", champion.checkpoint)
     try:

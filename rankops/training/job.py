@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rankops.errors import RankopsError
 from rankops.files import combine_digests, digest_of, file_digests
-from rankops.specs import Task, TrainingSpec
+from rankops.specs import RecommendationSpec, Task, TrainingSpec
 from rankops.training.base_models import model_digest
 
 
@@ -24,6 +24,7 @@ class TrainingJob(BaseModel):
 
     task: Task = Field(default="retrieval", description="decides which trainer runs it")
     spec: TrainingSpec
+    recommendation: RecommendationSpec = RecommendationSpec()
     base_model: Path = Field(description="folder with safetensors weights and a tokenizer")
     dataset: Path = Field(description="dataset folder (rankops.dataset)")
     output: Path
@@ -32,13 +33,14 @@ class TrainingJob(BaseModel):
 
     def key(self) -> str:
         """Hex SHA-256 over everything that decides the result (bytes of base and dataset, spec)."""
-        return digest_of(
-            {
-                "spec": self.spec.model_dump(mode="json"),
-                "base_model": model_digest(self.base_model),
-                "dataset": combine_digests(file_digests(self.dataset)),
-            }
-        )
+        facts = {
+            "spec": self.spec.model_dump(mode="json"),
+            "base_model": model_digest(self.base_model),
+            "dataset": combine_digests(file_digests(self.dataset)),
+        }
+        if self.task == "recommendation":
+            facts["recommendation"] = self.recommendation.model_dump(mode="json")
+        return digest_of({**facts, "task": self.task} if self.task != "retrieval" else facts)
 
 
 class TrainingEvent(BaseModel):

@@ -11,7 +11,10 @@ from rankops.training.job import Progress, ShouldStop, TrainingJob, TrainingResu
 
 Train = Callable[[TrainingJob, Progress, ShouldStop], TrainingResult]
 
-_MODULES: dict[Task, str] = {"retrieval": "rankops.training.biencoder"}
+_MODULES: dict[Task, str] = {
+    "retrieval": "rankops.training.biencoder",
+    "recommendation": "rankops.training.next_item",
+}
 
 
 def trainer_of(task: Task) -> Train:

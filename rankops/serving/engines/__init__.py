@@ -61,7 +61,10 @@ class Engine(Protocol):
 
 Load = Callable[[ServerConfig, ReleaseManifest], Engine]
 
-_MODULES: dict[Task, str] = {"retrieval": "rankops.serving.engines.retrieval"}
+_MODULES: dict[Task, str] = {
+    "retrieval": "rankops.serving.engines.retrieval",
+    "recommendation": "rankops.serving.engines.recommendation",
+}
 
 
 def load_engine(config: ServerConfig) -> Engine:

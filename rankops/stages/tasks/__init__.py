@@ -88,7 +88,10 @@ class TaskStage(Protocol):
         ...
 
 
-_MODULES: dict[Task, str] = {"retrieval": "rankops.stages.tasks.retrieval"}
+_MODULES: dict[Task, str] = {
+    "retrieval": "rankops.stages.tasks.retrieval",
+    "recommendation": "rankops.stages.tasks.recommendation",
+}
 
 
 def task_stage(task: Task) -> TaskStage:

@@ -1,0 +1,220 @@
+"""Fitting a next-item model: item-item weights over baskets and over what products say of themselves.
+
+EASE^R in closed form (:func:`rankops.cooccurrence.ease`) over the sum of the weighted co-occurrence and the inner
+products of the products' texts (words, and vectors of the base model): to the fit, every word is one more basket.
+A product that never sold is so tied to what resembles it, and one that sold often lets its baskets speak.
+
+Settings are tried on the dev days, one list of the spec after another, each from the best of the lists before
+(coordinate descent). The last fit is on train and dev days together, with the best setting.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from rankops.baskets import baskets_of, contexts, next_item_view
+from rankops.cooccurrence import (
+    Items,
+    Matrix,
+    basket_weights,
+    context_matrix,
+    ease,
+    gram,
+    items_of,
+    rank,
+    vector_gram,
+    word_gram,
+)
+from rankops.dataset import Dataset, load_dataset
+from rankops.errors import BadInput
+from rankops.files import staged_directory, write_json
+from rankops.next_item import NextItemModel, truncated
+from rankops.specs import RecommendationSpec
+from rankops.training.job import (
+    Progress,
+    ShouldStop,
+    TrainingInterrupted,
+    TrainingJob,
+    TrainingResult,
+    never_stop,
+)
+
+DEPTH = 20
+"""HR@20 chooses the setting."""
+_RECENT_DAYS = 28.0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of the grid; see :class:`rankops.specs.RecommendationSpec`."""
+
+    half_life: float
+    size_exponent: float
+    regularization: float
+    word_weight: float
+    text_weight: float
+
+
+@dataclass(frozen=True)
+class _Grams:
+    """What a fit sums up: the texts' inner products over the same products as the baskets."""
+
+    words: Matrix
+    vectors: Matrix
+
+
+def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_stop) -> TrainingResult:
+    """Fit a model on the job's dataset and write the checkpoint folder ``job.output``.
+
+    The same job gives the same bytes. It is not resumed but begun again: a fit takes a minute. Raises
+    :class:`BadInput` for a dataset without baskets and :class:`TrainingInterrupted` when asked to stop.
+    """
+    started = time.monotonic()
+    seen = next_item_view(load_dataset(job.dataset), job.recommendation)
+    baskets = baskets_of(seen.interactions)
+    dev = seen.split("dev")
+    ids = _fitted_products(seen.catalogue, baskets, job.recommendation.max_items)
+    progress(f"next item: {baskets.height:,} baskets, {len(ids):,} products, {dev.height:,} dev questions")
+    grams = _grams(job, seen, ids, progress)
+    early = baskets.filter(pl.col("day") < pl.lit(seen.info["dev_from"]).str.to_date())
+    judge = _Judge(items_of(early, ids), grams, dev, seen.judgements)
+    best, curve = _search(job.recommendation, judge, progress, should_stop)
+    progress(f"next item: last fit on all {baskets.height:,} baskets with {best}")
+    items = items_of(baskets, ids)
+    result = _result(job, seen, baskets, curve, time.monotonic() - started)
+    facts = {"setting": best.__dict__, "baskets": baskets.height, "dev_hr@20": result.dev_metric_best}
+    model = truncated(fit(items, grams, best), ids, items.recent(_RECENT_DAYS), job.recommendation.neighbours, facts)
+    _write(job, model, result)
+    return result
+
+
+def fit(items: Items, grams: _Grams, setting: Setting) -> Matrix:
+    """The dense ``(n, n)`` weights of one setting."""
+    weights = basket_weights(items, half_life=setting.half_life, size_exponent=setting.size_exponent)
+    total = gram(items, weights)
+    total += np.float32(setting.word_weight) * grams.words + np.float32(setting.text_weight) * grams.vectors
+    return ease(total, setting.regularization)
+
+
+class _Judge:
+    """HR@20 of a setting on the dev questions, fitted on the baskets before them."""
+
+    def __init__(self, items: Items, grams: _Grams, dev: pl.DataFrame, judgements: pl.DataFrame) -> None:
+        self._items, self._grams = items, grams
+        self._asked = context_matrix(contexts(dev), items)
+        held_out = dict(judgements.select("query_id", "product_id").iter_rows())
+        self._held_out = [held_out[query_id] for query_id in dev["query_id"].to_list()]
+
+    def hit_rate(self, weights: Matrix) -> float:
+        """Share of the questions whose held-out product is among the first 20."""
+        ranked = rank(self._asked @ weights, self._asked, self._items.ids, DEPTH)
+        return float(np.mean([product in best for product, best in zip(self._held_out, ranked, strict=True)]))
+
+    def score(self, setting: Setting) -> float:
+        """Fit and measure."""
+        return self.hit_rate(fit(self._items, self._grams, setting))
+
+    def popularity(self) -> float:
+        """What recommending the best sellers of the last four weeks would score."""
+        popular = np.tile(self._items.recent(_RECENT_DAYS).astype(np.float32), (len(self._held_out), 1))
+        ranked = rank(popular, self._asked, self._items.ids, DEPTH)
+        return float(np.mean([product in best for product, best in zip(self._held_out, ranked, strict=True)]))
+
+
+def _search(
+    spec: RecommendationSpec, judge: _Judge, progress: Progress, should_stop: ShouldStop
+) -> tuple[Setting, list[tuple[int, float]]]:
+    """The best setting, and ``(fits so far, best HR@20)``; the first point is popularity."""
+    grid: dict[str, Sequence[float]] = {
+        "half_life": spec.half_lives,
+        "size_exponent": spec.size_exponents,
+        "word_weight": spec.word_weights,
+        "text_weight": spec.text_weights,
+        "regularization": spec.regularizations,
+    }
+    best = Setting(**{name: values[0] for name, values in grid.items()})
+    curve = [(0, judge.popularity()), (1, judge.score(best))]
+    total = 1 + sum(len(values) - 1 for values in grid.values())
+    progress(f"fit 1/{total}  {best}: dev HR@20 {curve[-1][1]:.4f} (popularity {curve[0][1]:.4f})")
+    for name, values in grid.items():
+        for value in values[1:]:
+            if should_stop():
+                raise TrainingInterrupted("stopped between two fits", "run it again")
+            tried = replace(best, **{name: value})
+            found = judge.score(tried)
+            best = tried if found > curve[-1][1] else best
+            curve.append((len(curve), max(found, curve[-1][1])))
+            progress(f"fit {len(curve) - 1}/{total}  {name} {value:g}: dev HR@20 {found:.4f}, best {curve[-1][1]:.4f}")
+    return best, curve
+
+
+def _fitted_products(catalogue: pl.DataFrame, baskets: pl.DataFrame, most: int) -> list[str]:
+    """The catalogue's products, sorted; where there are too many to fit, those that sold best and then the newest."""
+    sold = baskets.explode("product_ids").group_by(pl.col("product_ids").alias("product_id")).agg(pl.len().alias("n"))
+    ranked = catalogue.join(sold, on="product_id", how="left", maintain_order="left").sort(
+        pl.col("n").fill_null(0), "added_day", "product_id", descending=[True, True, False], nulls_last=True
+    )
+    return sorted(ranked["product_id"].head(most).to_list())
+
+
+def _grams(job: TrainingJob, dataset: Dataset, ids: list[str], progress: Progress) -> _Grams:
+    texts = dict(zip(dataset.catalogue["product_id"].to_list(), dataset.product_texts(), strict=True))
+    wanted = [texts[product] for product in ids]
+    words = word_gram(wanted)
+    if not any(job.recommendation.text_weights):
+        return _Grams(words, np.zeros_like(words))
+    from rankops.training.torch_encoder import TorchEncoder
+
+    progress(f"next item: embedding {len(wanted):,} product texts with the base model")
+    encoder = TorchEncoder(
+        job.base_model,
+        job.threads,
+        max_query_tokens=job.spec.max_query_tokens,
+        max_product_tokens=job.spec.max_product_tokens,
+    )
+    return _Grams(words, vector_gram(encoder.encode(wanted, role="product")))
+
+
+def _result(
+    job: TrainingJob, seen: Dataset, baskets: pl.DataFrame, curve: list[tuple[int, float]], seconds: float
+) -> TrainingResult:
+    pairs = baskets.select((pl.col("product_ids").list.len() * (pl.col("product_ids").list.len() - 1)).sum()).item()
+    parameters = job.recommendation.neighbours * seen.catalogue.height
+    best = max(value for _, value in curve)
+    return TrainingResult(
+        steps=curve[-1][0],
+        stopped_early=False,
+        best_step=next(step for step, value in curve if value == best),
+        dev_metric_before=curve[0][1],
+        dev_metric_best=best,
+        losses=[],
+        dev_curve=curve,
+        seconds=round(seconds, 3),
+        pairs=int(pairs),
+        seed=job.spec.seed,
+        parameters=parameters,
+        trained_parameters=parameters,
+        dev_queries=seen.split("dev").height,
+        dev_products=seen.catalogue.height,
+        inputs=job.key(),
+        spec=job.spec,
+    )
+
+
+def _write(job: TrainingJob, model: NextItemModel, result: TrainingResult) -> None:
+    if job.output.exists() and any(job.output.iterdir()):
+        written = job.output / "training.json"
+        if not (written.is_file() and json.loads(written.read_text()).get("inputs") == result.inputs):
+            raise BadInput(f"{job.output} exists and is not the checkpoint of this job", "delete it or choose another")
+        return
+    with staged_directory(job.output) as staged:
+        model.save(staged)
+        facts: dict[str, Any] = {**result.model_dump(mode="json"), "seconds": 0.0}  # times would change the digest
+        write_json(staged / "training.json", facts)
