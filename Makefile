@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 export PATH := $(CURDIR)/$(STATE)/bin:$(PATH)
 
-STAMP := $(VENV)/.rankops-$(shell cat pyproject.toml constraints.txt Makefile scripts/install_*.* | sha256sum | cut -c1-16)
+STAMP := $(VENV)/.rankops-$(shell cat pyproject.toml constraints.txt Makefile scripts/install_*.* scripts/emulate/* | sha256sum | cut -c1-16)
 
 .PHONY: help setup demo ui test lint typecheck bench clean
 
@@ -33,6 +33,8 @@ $(STAMP):
 	$(BIN)/python scripts/install_kustomize.py --dest $(STATE)/bin
 	@echo "== setup: browser for the UI tests (optional)"
 	bash scripts/install_browser.sh
+	@echo "== setup: a stand-in for GitHub's API for the tests (optional)"
+	bash scripts/install_emulate.sh $(STATE)/npm
 	rm -f $(VENV)/.rankops-*; touch $@
 
 demo: setup  ## Run the main job end to end: data, model, release, commit, live server, drift, retraining
@@ -57,4 +59,4 @@ bench: setup  ## Run the benchmarks (ONLY=name for one); results in .rankops/ben
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY),)
 
 clean:  ## Remove the local state (.rankops), keep the virtual environment
-	rm -rf $(STATE)
+	rm -rf $(STATE) $(VENV)/.rankops-*

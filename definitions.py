@@ -17,6 +17,7 @@ from automation.jobs import build_jobs
 from automation.schedules import build_schedules
 from automation.sensors import build_sensors
 from rankops.specs import ModelSpec
+from resources.alerts import Alerts
 from resources.cluster import LocalCluster
 from resources.forge import Forge
 from resources.gitops import GitOps
@@ -30,6 +31,7 @@ from resources.trainer import SubprocessTrainer
 def default_resources() -> dict[str, Any]:
     """Embedded defaults: everything works on a laptop, with no cluster, hub or account."""
     return {
+        "alerts": Alerts(),
         "cluster": LocalCluster(),
         "forge": Forge(),
         "gitops": GitOps(),

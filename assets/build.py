@@ -8,11 +8,12 @@ from dagster import AssetsDefinition, AssetSpec
 
 from assets.checkpoints import checkpoint_asset
 from assets.datasets import dataset_asset, traffic_asset
-from assets.deployments import deploy_asset, verification_asset
+from assets.deployments import ENVIRONMENT_PARTITIONS, deploy_asset, verification_asset
 from assets.drift import decision_spec, drift_asset
 from assets.evaluations import evaluation_asset
 from assets.quantized import quantized_asset
 from assets.releases import release_asset
+from assets.rollbacks import rollback_decision_spec
 from rankops.specs import ModelSpec
 
 
@@ -33,6 +34,7 @@ def build_assets(models: Sequence[ModelSpec]) -> list[AssetsDefinition | AssetSp
             release_asset(spec),
             deploy_asset(spec),
             verification_asset(spec),
+            rollback_decision_spec(spec, ENVIRONMENT_PARTITIONS),
             drift_asset(spec),
             decision_spec(spec),
         ]

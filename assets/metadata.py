@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rankops.overlays.deploy import DeployOutcome
     from rankops.release.manifest import ReleaseManifest
     from rankops.serving.verification import VerificationReport
+    from rankops.stages.live import LiveService
     from rankops.store import ArtifactStore
 
 
@@ -124,8 +125,8 @@ def deploy_metadata(outcome: DeployOutcome) -> dict[str, Any]:
     return shown
 
 
-def verification_metadata(report: VerificationReport) -> dict[str, Any]:
-    """Each check with what was measured, and the latency."""
+def verification_metadata(report: VerificationReport, live: LiveService) -> dict[str, Any]:
+    """Each check with what was measured, the latency, and the commit with the seconds that it took to become live."""
     rows = ["| check | passed | measured | bound | |", "|---|---|---|---|---|"]
     rows += [
         f"| {c.name} | {'yes' if c.passed else '**no**'} | {c.measured} | {c.bound} | {c.explanation} |"
@@ -134,6 +135,9 @@ def verification_metadata(report: VerificationReport) -> dict[str, Any]:
     shown: dict[str, Any] = {"checks": MetadataValue.md("\n".join(rows)), "release": report.expected_digest}
     if report.latency is not None:
         shown |= numbers({"p50 ms": report.latency.p50_ms, "p99 ms": report.latency.p99_ms})
+    shown["commit"] = live.commit
+    if live.commit_to_live_seconds is not None:
+        shown |= numbers({"commit to live s": live.commit_to_live_seconds})
     return shown
 
 

@@ -32,6 +32,7 @@ from dagster import (
 )
 
 from automation.jobs import release_job_name
+from automation.rollback_sensors import rollback_sensors
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec
 from resources.gitops import GitOps
@@ -47,12 +48,13 @@ _REPORTS_A_TICK = 20
 
 
 def build_sensors(models: Sequence[ModelSpec]) -> list[SensorDefinition]:
-    """One retraining sensor per model, and the sensors that close what killed runs left open."""
+    """Retraining and rollback sensors of each model, and the sensors that close what killed runs left open."""
     closing = [
         _closing_sensor("mlflow_close_failed", DagsterRunStatus.FAILURE, "FAILED"),
         _closing_sensor("mlflow_close_canceled", DagsterRunStatus.CANCELED, "KILLED"),
     ]
-    return [*(retrain_sensor(spec) for spec in models), *closing]
+    rollbacks = [made for spec in models for made in rollback_sensors(spec)]
+    return [*(retrain_sensor(spec) for spec in models), *rollbacks, *closing]
 
 
 def retrain_sensor(spec: ModelSpec) -> SensorDefinition:

@@ -45,7 +45,11 @@ class DeployRecord(BaseModel):
 
 
 class VerificationRecord(BaseModel):
-    """Whether an environment was seen to serve a release. ``p99_ms`` is None where nothing was live to measure."""
+    """Whether an environment was seen to serve a release. ``p99_ms`` is None where nothing was live to measure.
+
+    ``commit`` is the one that was live: for a merged pull request that of the branch, not of the proposal.
+    ``commit_to_live_seconds`` is None where the release ran already before that commit.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,12 +59,22 @@ class VerificationRecord(BaseModel):
     commit: str
     state: Literal["verified", "waiting for merge"]
     p99_ms: float | None = None
+    commit_to_live_seconds: float | None = None
 
     @classmethod
-    def of(cls, deployed: DeployRecord, report: VerificationReport) -> VerificationRecord:
-        """The record of a report that passed."""
-        p99 = report.latency.p99_ms if report.latency else None
-        return cls.model_validate({**_identity(deployed), "state": "verified", "p99_ms": p99})
+    def of(
+        cls,
+        deployed: DeployRecord,
+        report: VerificationReport,
+        *,
+        commit: str | None = None,
+        commit_to_live_seconds: float | None = None,
+    ) -> VerificationRecord:
+        """The record of a report that passed; ``commit`` is what was live (default: the commit that deploy made)."""
+        seen = {"p99_ms": report.latency.p99_ms if report.latency else None}
+        seen["commit_to_live_seconds"] = commit_to_live_seconds
+        identity = {**_identity(deployed), **({"commit": commit} if commit else {})}
+        return cls.model_validate({**identity, "state": "verified", **seen})
 
     @classmethod
     def waiting(cls, deployed: DeployRecord) -> VerificationRecord:

@@ -16,7 +16,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
@@ -148,6 +148,15 @@ class ArtifactStore:
         text = self._read(f"{self.root}/{name}")
         return None if text is None else json.loads(text)
 
+    def names(self, folder: str) -> list[str]:
+        """Names of the JSON records directly below a folder such as ``decisions/retriever``, sorted."""
+        filesystem, base = url_to_fs(f"{self.root}/{folder}")
+        try:
+            found = [str(path) for path in filesystem.ls(base, detail=False)]
+        except FileNotFoundError:
+            return []
+        return sorted(f"{folder}/{path.rsplit('/', 1)[1]}" for path in found if path.endswith(".json"))
+
     def write_json(self, name: str, value: Any) -> str:
         """Write a small JSON record under the root and return its URL."""
         uri = f"{self.root}/{name}"
@@ -170,13 +179,20 @@ def fetch_folder(uri: str, cache: Path) -> Path:
         if cache.is_dir():
             return cache
         with staged_directory(cache) as staged:
-            for name in filesystem.cat_file(f"{base}/{_MARKER}").decode().split("\n"):
-                if name:
-                    (staged / name).parent.mkdir(parents=True, exist_ok=True)
-                    filesystem.get_file(f"{base}/{name}", str(staged / name))
+            for name in _inside(filesystem.cat_file(f"{base}/{_MARKER}").decode().split("\n"), uri):
+                (staged / name).parent.mkdir(parents=True, exist_ok=True)
+                filesystem.get_file(f"{base}/{name}", str(staged / name))
     except OSError as error:
         raise RemoteUnavailable(f"cannot read {uri}: {error}", "check the store's URL and credentials") from error
     return cache
+
+
+def _inside(names: list[str], uri: str) -> list[str]:
+    """The names of a marker; it may come from a stranger's store, and must not write outside the copy."""
+    for name in names:
+        if name.startswith("/") or ".." in PurePosixPath(name).parts:
+            raise IntegrityError(f"{uri} lists {name!r}, which lies outside of it", "publish it again")
+    return [name for name in names if name]
 
 
 def _as_path(uri: str) -> Path:

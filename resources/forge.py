@@ -1,4 +1,4 @@
-"""Where pull requests live: a folder on this machine, or GitHub."""
+"""Where pull requests live: a folder on this machine, GitHub, or GitLab."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ if TYPE_CHECKING:
 
 
 class Forge(ConfigurableResource):
-    """The forge that environments with the policy ``pull-request`` use. The token comes from RANKOPS_GIT_TOKEN."""
+    """The forge that environments with the policy ``pull-request`` use; what is empty comes from the environment.
 
-    kind: Literal["local", "github"] = "local"
-    repository: str = Field(default="", description="owner/name on GitHub")
-    api_url: str = Field(default="https://api.github.com", description="API of GitHub Enterprise, where it is one")
+    Tokens come from RANKOPS_GIT_TOKEN or from a GitHub App (RANKOPS_GITHUB_APP_ID, ...), never from here.
+    """
+
+    kind: Literal["", "local", "github", "gitlab"] = Field(default="", description="empty: $RANKOPS_FORGE, else local")
+    repository: str = Field(default="", description="owner/name; empty: $RANKOPS_FORGE_REPOSITORY")
+    url: str = Field(
+        default="",
+        description="API of GitHub Enterprise, or a self-managed GitLab; empty: $RANKOPS_FORGE_URL",
+    )
 
     def open(self, remote: GitRemote) -> ForgeProtocol:
         """The library's forge over this configuration."""
-        if self.kind == "github":
-            from rankops.forge.github import GitHubForge
-            from rankops.stages.deploy import configured_token
+        from rankops.forge.config import ForgeConfig
+        from rankops.forge.credentials import configured_token
 
-            return GitHubForge(self.repository, token=configured_token() or "", api_url=self.api_url)
-        from rankops.forge.local import LocalForge
-
-        return LocalForge(LocalState.current().root / "forge", remote)
+        config = ForgeConfig.configured(self.kind, self.repository, self.url)
+        return config.connect(token=configured_token(), branches=remote, folder=LocalState.current().root / "forge")

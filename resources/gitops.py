@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from dagster import ConfigurableResource
 from pydantic import Field
@@ -17,25 +17,33 @@ if TYPE_CHECKING:
 
 
 class GitOps(ConfigurableResource):
-    """A repository of overlays, and how to speak to it. Tokens come from RANKOPS_GIT_TOKEN, never from here."""
+    """A repository of overlays, and how to speak to it. Tokens come from the environment, never from here."""
 
     url: str = Field(default="", description="any Git URL; empty: $RANKOPS_GIT_URL, else the bare .rankops/gitops.git")
     ssh_key: str = Field(default="", description="path of a deploy key")
-    signing_key: str = Field(default="", description="path of an SSH key that signs the commits")
+    known_hosts: str = Field(default="", description="path of the only host keys to trust; empty: the user's")
+    signing_key: str = Field(default="", description="signs every commit: path of an SSH key, or an OpenPGP key's id")
+    signing_format: Literal["ssh", "openpgp"] = Field(
+        default="ssh", description="Argo CD, and Flux before it learnt SSH, verify only openpgp"
+    )
     image: str = Field(default="", description="server image name@sha256:...; empty: this working copy's code")
     champion_environment: str = Field(default="staging", description="whose live release a challenger must match")
 
     def remote(self) -> GitRemote:
         """The managed bare mirror of the remote."""
+        from rankops.forge.credentials import configured_token
         from rankops.overlays.git import GitOptions
         from rankops.overlays.mirror import GitRemote
-        from rankops.stages.deploy import configured_token
 
         state = LocalState.current()
         options = GitOptions(
             token=configured_token(),
             ssh_key=Path(self.ssh_key) if self.ssh_key else None,
-            signing_key=Path(self.signing_key) if self.signing_key else None,
+            known_hosts=Path(self.known_hosts) if self.known_hosts else None,
+            signing_key=(Path(self.signing_key) if self.signing_format == "ssh" else self.signing_key)
+            if self.signing_key
+            else None,
+            signing_format=self.signing_format,
         )
         return GitRemote(self.url or state.git_url, state.root / "mirrors", options)
 

@@ -26,6 +26,7 @@ KEYS = {
                 "verification",
                 "drift_report",
                 "retrain_decision",
+                "rollback_decision",
             ]
         )
     ),
@@ -68,17 +69,31 @@ def test_gates_block(repository) -> None:
     }
 
 
-def test_sensors_run_by_default(repository) -> None:
+def test_sensors_run_by_default_but_alerts_are_switched_on_by_people(repository) -> None:
     status = {s.name: s.default_status for s in repository.sensor_defs}
-    assert set(status) == {"retriever_retrain_on_drift", "mlflow_close_failed", "mlflow_close_canceled"}
+    assert status.pop("retriever_rollback_on_alert") == DefaultSensorStatus.STOPPED
+    assert set(status) == {
+        "retriever_retrain_on_drift",
+        "retriever_rollback_on_failed_verification",
+        "mlflow_close_failed",
+        "mlflow_close_canceled",
+    }
     assert set(status.values()) == {DefaultSensorStatus.RUNNING}
 
 
 def test_jobs_and_their_assets(repository) -> None:
     names = {job.name for job in repository.get_all_jobs()}
-    assert names >= {"retriever_release", "retriever_monitor", "shop_ingest"}
+    assert names >= {"retriever_release", "retriever_rollback", "retriever_monitor", "shop_ingest"}
     job = repository.get_job("retriever_release")
     assert AssetKey(["retriever", "deploy"]) in job.asset_layer.executable_asset_keys
+
+
+def test_the_rollback_link_leads_to_the_job_of_this_code_location(repository) -> None:
+    from dagster._core.workspace.load import location_origins_from_yaml_paths
+
+    (origin,) = location_origins_from_yaml_paths([str(REPOSITORY / "workspace.yaml")])
+    link = repository.get_job("retriever_rollback").metadata["roll back"].value
+    assert link == f"/locations/{origin.location_name}/jobs/retriever_rollback/playground"
 
 
 def test_loading_the_code_location_imports_nothing_heavy() -> None:

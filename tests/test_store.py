@@ -68,6 +68,17 @@ def test_an_absent_folder_is_named(tmp_path: Path):
         fetch_folder((tmp_path / "no-such").as_uri(), tmp_path / "cache")
 
 
+@pytest.mark.parametrize("name", ["../evil.txt", "sub/../../evil.txt", "/tmp/evil.txt"])
+def test_a_strangers_store_cannot_write_outside_the_copy(tmp_path: Path, name: str):
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    memory.pipe(f"/{tmp_path.name}/x/.complete", f"a.txt\n{name}".encode())
+    with pytest.raises(IntegrityError, match="outside of it"):
+        fetch_folder(f"memory://{tmp_path.name}/x", tmp_path / "cache" / "x")
+    assert not (tmp_path / "cache" / "x").exists() and not (tmp_path / "evil.txt").exists()
+
+
 def test_an_empty_folder_is_refused(store: ArtifactStore, tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(BadInput, match="no file"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from rankops.cli import data, models, overlays
+from rankops.cli import data, models, overlays, platform, rollback, trace
 from rankops.cli.common import say
 from rankops.cli.pull_requests import pull_requests
 
@@ -36,4 +36,9 @@ app.command()(models.keygen)
 app.command()(data.shop)
 app.command()(data.validate)
 app.command("check-overlays")(overlays.check_overlays)
+app.command("check-platform")(platform.check_platform)
+app.command()(trace.trace)
+app.command()(rollback.rollback)
+app.add_typer(rollback.quarantine, name="quarantine")
+app.command("alert-webhook")(rollback.alert_webhook)
 app.add_typer(pull_requests, name="pr")

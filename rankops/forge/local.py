@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +14,14 @@ from pydantic import ValidationError
 
 from rankops.errors import BadInput
 from rankops.files import write_json
-from rankops.forge.protocol import Branches, PullRequest
+from rankops.forge.protocol import LISTED, Branches, PullRequest
 
 
 class LocalForge:
     """Implements :class:`rankops.forge.protocol.Forge`. Safe for many processes on one machine."""
+
+    body_limit = 1_000_000
+    mark = "#"
 
     def __init__(
         self, folder: Path, branches: Branches, *, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
@@ -26,9 +29,8 @@ class LocalForge:
         self.folder, self._branches, self._clock = folder.resolve(), branches, clock
 
     def all(self) -> list[PullRequest]:
-        """Every pull request, oldest first."""
-        numbers = sorted(int(p.stem) for p in self.folder.glob("*.json") if p.stem.isdigit())
-        return [self.get(number) for number in numbers]
+        """See :class:`~rankops.forge.protocol.Forge`."""
+        return [self.get(number) for number in self._numbers()[-LISTED:]]
 
     def get(self, number: int) -> PullRequest:
         """One pull request in any state. Raises :class:`BadInput` for an unknown number or a damaged file."""
@@ -41,25 +43,27 @@ class LocalForge:
             raise BadInput(f"{path} is damaged: {error}", "correct or delete it; deploy opens a new one") from error
 
     def comments(self, number: int) -> list[str]:
-        """What was said while it was closed or merged, oldest first."""
+        """See :class:`~rankops.forge.protocol.Forge`."""
         self.get(number)
         return [str(comment) for comment in json.loads(self._path(number).read_text())["comments"]]
 
     def find_open(self, *, base: str, head_prefix: str) -> list[PullRequest]:
         """See :class:`~rankops.forge.protocol.Forge`."""
-        return [p for p in self.all() if p.state == "open" and p.base == base and p.head.startswith(head_prefix)]
+        found = (self.get(number) for number in self._numbers())
+        return [p for p in found if p.state == "open" and p.base == base and p.head.startswith(head_prefix)]
 
-    def open(self, *, head: str, base: str, title: str, body: str) -> PullRequest:
+    def open(self, *, head: str, base: str, title: str, body: str, labels: Sequence[str] = ()) -> PullRequest:
         """See :class:`~rankops.forge.protocol.Forge`."""
         with self._locked():
             standing = [p for p in self.find_open(base=base, head_prefix=head) if p.head == head]
             if standing:
-                return self._save(standing[0].model_copy(update={"title": title, "body": body}))
-            number = max((p.number for p in self.all()), default=0) + 1
-            url = self._path(number).as_uri()
-            return self._save(
-                PullRequest(number=number, url=url, head=head, base=base, title=title, body=body, state="open")
-            )
+                return self._save(standing[-1].model_copy(update={"title": title, "body": body}))
+            number = max(self._numbers(), default=0) + 1
+            new = PullRequest(
+                number=number, url=self._path(number).as_uri(), head=head, base=base, title=title, body=body,
+                state="open", labels=tuple(labels),
+            )  # fmt: skip
+            return self._save(new)
 
     def update(self, number: int, *, title: str, body: str) -> PullRequest:
         """See :class:`~rankops.forge.protocol.Forge`."""
@@ -67,12 +71,10 @@ class LocalForge:
             return self._save(self.get(number).model_copy(update={"title": title, "body": body}))
 
     def close(self, number: int, *, comment: str) -> PullRequest:
-        """See :class:`~rankops.forge.protocol.Forge`. Raises :class:`BadInput` for a merged one."""
+        """See :class:`~rankops.forge.protocol.Forge`."""
         with self._locked():
             found = self.get(number)
-            if found.state == "merged":
-                raise BadInput(f"pull request #{number} is merged already", "roll back instead of closing it")
-            if found.state == "closed":
+            if found.state != "open":
                 return found
             return self._save(found.model_copy(update={"state": "closed"}), comment)
 
@@ -91,6 +93,9 @@ class LocalForge:
             commit = self._branches.merge_branch(found.head, found.base, message, when=self._clock())
             merged = found.model_copy(update={"state": "merged", "merge_commit": commit})
             return self._save(merged, f"merged as {commit}")
+
+    def _numbers(self) -> list[int]:
+        return sorted(int(p.stem) for p in self.folder.glob("*.json") if p.stem.isdigit())
 
     def _path(self, number: int) -> Path:
         return self.folder / f"{number}.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -9,9 +10,14 @@ from pydantic import BaseModel, ConfigDict
 
 State = Literal["open", "closed", "merged"]
 
+BRANCHES = "rankops/"
+"""What the name of every branch that rankops makes starts with."""
+LISTED = 100
+"""How many pull requests ``all`` returns at most."""
+
 
 class PullRequest(BaseModel):
-    """One pull (or merge) request. ``merge_commit`` is set once it is merged."""
+    """One pull (or merge) request. ``merge_commit`` is set once it is merged, to the commit that is on the base."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -23,6 +29,7 @@ class PullRequest(BaseModel):
     body: str
     state: State
     merge_commit: str | None = None
+    labels: tuple[str, ...] = ()
 
 
 class Forge(Protocol):
@@ -32,12 +39,24 @@ class Forge(Protocol):
     credentials, and :class:`rankops.errors.BadInput` for a number or branch that it does not know.
     """
 
+    body_limit: int
+    """Characters that a body may have."""
+    mark: str
+    """What a pull request's number is written with, so that the forge makes a link of it: ``#`` or ``!``."""
+
     def find_open(self, *, base: str, head_prefix: str) -> list[PullRequest]:
         """Open pull requests into ``base`` from branches of this repository that start so, oldest first."""
         ...
 
-    def open(self, *, head: str, base: str, title: str, body: str) -> PullRequest:
-        """Open one; where an open one for ``head`` exists, that one is adopted and brought up to date."""
+    def all(self) -> list[PullRequest]:
+        """The newest :data:`LISTED` pull requests from branches that rankops made, in any state, oldest first."""
+        ...
+
+    def open(self, *, head: str, base: str, title: str, body: str, labels: Sequence[str] = ()) -> PullRequest:
+        """Open one; where an open one for ``head`` exists, that one is adopted and brought up to date.
+
+        ``labels`` help people to filter: a forge that refuses them still opens the pull request.
+        """
         ...
 
     def update(self, number: int, *, title: str, body: str) -> PullRequest:
@@ -45,7 +64,7 @@ class Forge(Protocol):
         ...
 
     def close(self, number: int, *, comment: str) -> PullRequest:
-        """Close without merging, saying why. Closing a closed one changes nothing."""
+        """Close without merging, saying why. A closed or merged one stays as it is; the returned state tells."""
         ...
 
     def merge(self, number: int) -> PullRequest:
@@ -54,6 +73,10 @@ class Forge(Protocol):
 
     def get(self, number: int) -> PullRequest:
         """One pull request in any state."""
+        ...
+
+    def comments(self, number: int) -> list[str]:
+        """What was said about it, oldest first: one text with time and author each."""
         ...
 
 

@@ -87,6 +87,7 @@ def deploy(
     clock: Callable[[], datetime] = now_utc,
     checkpoint: Callable[[str], None] = lambda _: None,
     attempts: int = ATTEMPTS,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> DeployOutcome:
     """Pin a release by a commit on the remote (or a pull request, by the request's policy).
 
@@ -106,7 +107,7 @@ def deploy(
     def check(_: ReleasePin, quarantine: Quarantine) -> None:
         verify(request.pin, quarantine)  # what is asked for, not the standing pin that a repetition keeps
 
-    tools = Tools(render, validate, check, progress, clock, checkpoint, attempts=attempts)
+    tools = Tools(render, validate, check, progress, clock, checkpoint, sleep, attempts)
     target = request.target
     deliver: Deliver = push_delivery(target, remote, tools)
     if request.policy == "pull-request" and forge is not None:
@@ -138,7 +139,7 @@ def outcome(result: Result, target: Target, remote: GitRemote, seconds: float) -
 def describe_plainly(proposal: Proposal) -> tuple[str, str]:
     """Title and body from the pin and the diffs alone; callers with evidence at hand add to :func:`plain_facts`."""
     facts = plain_facts(proposal)
-    return pr_body.build_title(facts), pr_body.build_body(facts)
+    return pr_body.build_title(facts), pr_body.build_body(facts, proposal.body_limit)
 
 
 def plain_facts(proposal: Proposal) -> pr_body.PullRequestFacts:

@@ -6,11 +6,13 @@ told about it. Every failure is listed, not only the first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rankops.errors import GateFailed, IntegrityError, RankopsError
 from rankops.overlays.component import ReleasePin
+from rankops.overlays.objects import dig, items, mapping
 from rankops.overlays.quarantine import Quarantine
 from rankops.release.manifest import ReleaseManifest
 from rankops.release.signing import verify
@@ -35,10 +37,7 @@ def verify_evidence(
         if refused is None:
             raise
         raise IntegrityError(f"{error.problem}; and {refused}", error.remedy) from error
-    wrong = _mismatches(manifest, pin, target) + _gate_failures(manifest)
-    if refused is not None:
-        wrong.append(refused)
-    if wrong:
+    if wrong := objections(manifest, pin, quarantine, {target}):
         raise GateFailed(
             f"release {pin.release[:12]} must not be deployed to {pin.environment}: " + "; ".join(wrong),
             "rematerialize the release from a checkpoint that passes its gates, or choose another release",
@@ -55,16 +54,42 @@ def evidence_verifier(release_folder: Path, *, public_key: Path, target: str) ->
     return check
 
 
-def _mismatches(manifest: ReleaseManifest, pin: ReleasePin, target: str) -> list[str]:
+def objections(
+    manifest: ReleaseManifest, pin: ReleasePin, quarantine: Quarantine, targets: Collection[str]
+) -> list[str]:
+    """Everything that speaks against ``pin`` in a manifest whose bytes were verified; empty where it may go.
+
+    ``targets`` are the serving targets that the environment can run.
+    """
     pairs = {
-        "model": (manifest.model, pin.model),
-        "target": (manifest.target, target),
-        "dataset": (manifest.dataset.digest, pin.dataset),
-        "checkpoint": (manifest.checkpoint, pin.checkpoint),
+        "model": (manifest.model, {pin.model}),
+        "target": (manifest.target, targets),
+        "dataset": (manifest.dataset.digest, {pin.dataset}),
+        "checkpoint": (manifest.checkpoint, {pin.checkpoint}),
     }
-    return [
-        f"its {name} is {found[:16]}, expected {want[:16]}" for name, (found, want) in pairs.items() if found != want
+    wrong = [
+        f"its {name} is {found[:16]}, expected {' or '.join(sorted(value[:16] for value in want))}"
+        for name, (found, want) in pairs.items()
+        if found not in want
     ]
+    refused = quarantine.problem(pin.release)
+    return [*wrong, *_gate_failures(manifest), *([refused] if refused is not None else [])]
+
+
+def targets_served(objects: Sequence[Mapping[str, Any]], model: str) -> frozenset[str]:
+    """The serving targets that a rendered overlay can run: by its GPU limit and the architecture of its nodes."""
+    deployments = [o for o in objects if o.get("kind") == "Deployment" and dig(o, "metadata", "name") == model]
+    pods = [mapping(deployment, "spec", "template", "spec") for deployment in deployments]
+    limits = [key for pod in pods for c in items(pod, "containers") for key in mapping(c, "resources", "limits")]
+    if "nvidia.com/gpu" in limits:
+        return frozenset({"gpu-cuda"})
+    arch = {dig(pod, "nodeSelector", "kubernetes.io/arch") for pod in pods}
+    if arch == {"amd64"}:
+        return _X86
+    return _ARM if arch == {"arm64"} else _X86 | _ARM
+
+
+_X86, _ARM = frozenset({"cpu-avx2", "cpu-avx512-vnni"}), frozenset({"cpu-arm64"})
 
 
 def _gate_failures(manifest: ReleaseManifest) -> list[str]:

@@ -4,8 +4,8 @@ The mirror lives under the state folder and belongs to rankops alone; the user's
 is no work tree to lock, to dirty or to repair. Commits are made by plumbing (blobs, trees, a commit object), so a kill
 at any moment leaves loose objects at worst. The remote changes in one atomic step: its ref moves.
 
-The mirror holds whole history: an overlay repository is small, lineage and rollback read its log, and fetches are
-incremental, so neither a shallow nor a partial clone would save time (it would cost one round trip for each blob).
+The mirror holds the whole history of commits and folders, because lineage and rollback read the log; of the files only
+what was read (see ``plumbing.py``). So a mono-repository costs no more than an overlay repository of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from rankops.errors import BadInput, InvalidOverlay, OverlayConflict, RemoteUnavailable
@@ -24,9 +24,8 @@ from rankops.files import staged_directory
 from rankops.overlays.commits import FORMAT, CommitInfo, parse_commit
 from rankops.overlays.git import Git, GitFailed, GitOptions, LostRace, PushRefused, RemoteUrl, explain
 from rankops.overlays.locks import file_lock
-from rankops.overlays.trees import Tree, edit, folders_of, parse_tree
+from rankops.overlays.plumbing import TRACKING, ObjectStore
 
-_TRACKING = "refs/rankops/remote/"
 # How servers say "your ref moved while you pushed"; every other refusal is a rule and final.
 _RACE = re.compile(
     r"fetch first|non-fast-forward|stale info|already exists|cannot lock ref|failed to update ref"
@@ -52,11 +51,18 @@ class GitRemote:
         key = hashlib.sha256(self.url.address.encode()).hexdigest()[:16]
         self._folder = state.resolve() / "mirrors"
         self.mirror = self._folder / f"{key}.git"
+        self._objects = ObjectStore(self.git, self.mirror, self.url.address)
+        self._run = self._objects.run
 
     def __repr__(self) -> str:
         return f"GitRemote({self.url})"
 
     # --- reading -------------------------------------------------------------------------------------------------
+
+    @property
+    def is_new(self) -> bool:
+        """True before the first fetch, which may take longer than the later ones."""
+        return next(self.mirror.glob("objects/pack/*.pack"), None) is None
 
     def fetch(self, *branches: str) -> None:
         """Bring ``branches`` (a trailing ``*`` matches many, or none) into the mirror; vanished ones are forgotten.
@@ -64,17 +70,18 @@ class GitRemote:
         Raises :class:`RemoteUnavailable` (unreachable, refused) or :class:`BadInput` (no such branch).
         """
         self._create_mirror()
-        specs = [f"+refs/heads/{b}:{_TRACKING}{b}" for b in branches]
+        specs = [f"+refs/heads/{b}:{TRACKING}{b}" for b in branches]
         options = ["--quiet", "--no-tags", "--prune", "--no-write-fetch-head", "--no-recurse-submodules"]
-        with self._exclusive() as lock:
-            self._remove_stale_ref_locks()
-            self.git.network(
-                ["fetch", *options, "--", self.url.address, *specs], repository=self.mirror, keep_open=(lock,)
-            )
+        limit = self.git.options.clone_timeout if self.is_new else self.git.options.timeout
+        with self._exclusive(2 * limit) as lock:
+            self._objects.remove_leftovers()
+            command = ["fetch", *options, self._objects.filter, "--", self.url.address, *specs]
+            self.git.network(command, repository=self.mirror, keep_open=(lock,), timeout=limit)
+            self._objects.tidy()
 
     def tip(self, branch: str) -> str | None:
         """The commit that ``branch`` pointed to at the last :meth:`fetch`, or None."""
-        name = f"{_TRACKING}{branch}"
+        name = f"{TRACKING}{branch}"
         out = self._run("for-each-ref", "--format=%(objectname) %(refname)", "--", name).decode()
         return next((sha for sha, ref in map(str.split, out.splitlines()) if ref == name), None)
 
@@ -88,8 +95,8 @@ class GitRemote:
 
     def branches(self, prefix: str) -> dict[str, str]:
         """``{branch: commit}`` of the fetched branches that start with ``prefix``."""
-        out = self._run("for-each-ref", "--format=%(objectname) %(refname)", "--", _TRACKING).decode()
-        pairs = ((ref.removeprefix(_TRACKING), sha) for sha, ref in map(str.split, out.splitlines()))
+        out = self._run("for-each-ref", "--format=%(objectname) %(refname)", "--", TRACKING).decode()
+        pairs = ((ref.removeprefix(TRACKING), sha) for sha, ref in map(str.split, out.splitlines()))
         return {name: sha for name, sha in pairs if name.startswith(prefix)}
 
     def entries(self, commit: str, paths: Sequence[str]) -> dict[str, Entry]:
@@ -114,12 +121,16 @@ class GitRemote:
                 raise OverlayConflict(
                     f"{path} is not a plain file in {commit[:12]} (git mode {entry.mode})", "replace it by a plain file"
                 )
-        contents = self._blobs(sorted({entry.oid for entry in entries.values()}))
-        try:
-            texts = {path: contents[entry.oid].decode() for path, entry in entries.items()}
-        except UnicodeDecodeError as error:
-            raise OverlayConflict(f"{' or '.join(entries)} is not UTF-8 text", "restore its last good state") from error
+        texts = self.texts(entries, list(entries))
         return [texts.get(path) for path in paths]
+
+    def texts(self, entries: Mapping[str, Entry], paths: Sequence[str]) -> dict[str, str]:
+        """The texts of some of ``entries``, all at once. Raises :class:`OverlayConflict` for what is not UTF-8."""
+        contents = self._objects.blobs(sorted({entries[path].oid for path in paths}))
+        try:
+            return {path: contents[entries[path].oid].decode() for path in paths}
+        except UnicodeDecodeError as error:
+            raise OverlayConflict(f"{' or '.join(paths)} is not UTF-8 text", "restore its last good state") from error
 
     def export(self, commit: str, paths: Sequence[str], into: Path) -> str:
         """Write the files at or below ``paths`` under ``into``, byte for byte, and return their fingerprint.
@@ -128,7 +139,7 @@ class GitRemote:
         submodule or a symbolic link that leads out of the exported folder.
         """
         entries = self.entries(commit, paths)
-        contents = self._blobs(sorted({e.oid for e in entries.values() if e.mode != "160000"}))
+        contents = self._objects.blobs(sorted({e.oid for e in entries.values() if e.mode != "160000"}))
         for path, entry in entries.items():
             target = into / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -162,6 +173,15 @@ class GitRemote:
         out = self._run(*fields, commit, "--", path)
         return [parse_commit(record.lstrip(b"\0")) for record in out.split(b"\x01") if record.strip(b"\0\n")]
 
+    def landed(self, commit: str, path: str) -> tuple[str, datetime] | None:
+        """``(sha, time)`` of the last step of the branch itself, up to ``commit``, that changed ``path``.
+
+        A merge counts where it was merged, not where it was written; the time is the committer's, in UTC.
+        """
+        options = ["-1", "--first-parent", "--no-show-signature", "--format=%H %ct"]
+        out = self._run("log", *options, commit, "--", path).decode().split()
+        return (out[0], datetime.fromtimestamp(int(out[1]), tz=UTC)) if out else None
+
     def is_ancestor(self, ancestor: str, commit: str) -> bool:
         """True where ``commit`` contains ``ancestor``."""
         try:
@@ -178,6 +198,7 @@ class GitRemote:
 
     def diff(self, before: str, after: str) -> str:
         """The change between two commits as a unified diff."""
+        self._objects.ensure_changed(before, after)
         return self._run("diff", "--no-color", "--no-ext-diff", "--no-renames", before, after, "--").decode(
             errors="replace"
         )
@@ -189,10 +210,7 @@ class GitRemote:
 
         Nothing outside the mirror's object store changes until :meth:`push`.
         """
-        trees = self._folders(parent, folders_of(changes))
-        blobs = {path: None if text is None else self._store("blob", text.encode()) for path, text in changes.items()}
-        tree = edit(trees, blobs, lambda content: self._store("tree", content)).hex()
-        return self._commit_tree(tree, [parent], message, when)
+        return self._commit_tree(self._objects.edit(parent, changes), [parent], message, when)
 
     def push(self, commit: str, branch: str) -> None:
         """Move ``branch`` of the remote forward to ``commit``; never by force.
@@ -238,9 +256,9 @@ class GitRemote:
             yield descriptor is not None
 
     @contextmanager
-    def _exclusive(self) -> Iterator[int]:
+    def _exclusive(self, seconds: float) -> Iterator[int]:
         """Guards the mirror's refs. The lock dies with its holder and with the git that the holder started."""
-        with file_lock(self._folder / f"{self.mirror.stem}.lock", 2 * self.git.options.timeout) as descriptor:
+        with file_lock(self._folder / f"{self.mirror.stem}.lock", seconds) as descriptor:
             if descriptor is None:
                 raise RemoteUnavailable(
                     f"another process has been fetching {self.url} for too long", "run again; check the network"
@@ -249,19 +267,11 @@ class GitRemote:
 
     # --- details -------------------------------------------------------------------------------------------------
 
-    def _run(self, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> bytes:
-        return self.git.run(args, repository=self.mirror, stdin=stdin, env=env)
-
     def _create_mirror(self) -> None:
         if not (self.mirror / "HEAD").exists():
             self.git.version()
             with staged_directory(self.mirror) as staged:
                 self.git.run(["init", "--quiet", "--bare", "--template=", str(staged)])
-
-    def _remove_stale_ref_locks(self) -> None:
-        """Lock files of a git that was killed; nobody else writes refs here while we hold the lock."""
-        for stale in [*self.mirror.glob("refs/rankops/**/*.lock"), *self.mirror.glob("*.lock")]:
-            stale.unlink(missing_ok=True)
 
     def _known(self, branch: str) -> str:
         tip = self.tip(branch)
@@ -269,50 +279,25 @@ class GitRemote:
             raise BadInput(f"{self.url} has no branch {branch!r}", "it may have been merged and deleted already")
         return tip
 
-    def _blobs(self, oids: Sequence[str]) -> dict[str, bytes]:
-        if not oids:
-            return {}
-        out = self._run("cat-file", "--batch", stdin="".join(f"{oid}\n" for oid in oids).encode())
-        found, at = {}, 0
-        for oid in oids:
-            newline = out.index(b"\n", at)
-            size = int(out[at:newline].split()[2])
-            found[oid] = out[newline + 1 : newline + 1 + size]
-            at = newline + 1 + size + 1
-        return found
-
-    def _folders(self, commit: str, folders: Sequence[str]) -> dict[str, Tree]:
-        """The tree of each folder in ``commit``; empty for one that does not exist."""
-        out = self._run("cat-file", "--batch", stdin="".join(f"{commit}:{folder}\n" for folder in folders).encode())
-        found: dict[str, Tree] = {}
-        at = 0
-        for folder in folders:
-            newline = out.index(b"\n", at)
-            header = out[at:newline].split(b" ")
-            at = newline + 1
-            if header[-1] == b"missing":
-                found[folder] = {}
-                continue
-            oid, kind, size = header
-            if kind != b"tree":
-                raise OverlayConflict(f"{folder} is a file in {commit[:12]}, not a folder", "remove or rename it")
-            found[folder] = parse_tree(out[at : at + int(size)], len(oid) // 2)
-            at += int(size) + 1
-        return found
-
-    def _store(self, kind: str, content: bytes) -> bytes:
-        """Write a blob or tree into the mirror and return its binary id."""
-        out = self._run("hash-object", "-t", kind, "-w", "--no-filters", "--stdin", stdin=content)
-        return bytes.fromhex(out.decode().strip())
-
     def _commit_tree(self, tree: str, parents: Sequence[str], message: str, when: datetime) -> str:
         stamp = f"@{int(when.timestamp())} +0000"
         sign = ["-S"] if self.git.options.signing_key is not None else []
         flags = [flag for parent in parents for flag in ("-p", parent)]
         env = {"GIT_AUTHOR_DATE": stamp, "GIT_COMMITTER_DATE": stamp}
-        return self._run("commit-tree", *sign, *flags, tree, stdin=message.encode(), env=env).decode().strip()
+        try:
+            return self._run("commit-tree", *sign, *flags, tree, stdin=message.encode(), env=env).decode().strip()
+        except GitFailed as failure:
+            if not sign:
+                raise
+            raise BadInput(
+                f"the commit could not be signed with {self.git.options.signing_key}: {failure.stderr[-600:]}",
+                "check that the signing key exists, has no passphrase (or an agent) and that its program is installed",
+            ) from failure
 
     def _merge_tree(self, ours: str, theirs: str, head: str, into: str) -> str:
+        base = self.merge_base(ours, theirs)
+        for side in (ours, theirs):
+            self._objects.ensure_changed(base, side)
         try:
             return self._run("merge-tree", "--write-tree", "--no-messages", ours, theirs).decode().split()[0]
         except GitFailed as failure:
@@ -327,16 +312,17 @@ class GitRemote:
         specs = [a for a in args if not a.startswith("--")]
         try:
             command = ["push", "--porcelain", "--no-verify", *flags, "--", self.url.address, *specs]
-            self.git.run(command, repository=self.mirror, credentials=True)
+            self.git.talk(command, repository=self.mirror)
         except GitFailed as failure:
             reason = _refusal(failure.stdout)
             if reason is None:
                 raise explain(failure, self.url) from None
+            told = [line.rstrip() for line in failure.stderr.splitlines() if line.startswith("remote:")]
+            words = " ".join([reason, *told])[:800]
             if _RACE.search(reason):
-                raise LostRace(f"{self.url} {branch} moved while we pushed: {reason}", "run again") from None
-            told = [line for line in failure.stderr.splitlines() if line.startswith("remote:")]
+                raise LostRace(f"{self.url} {branch} moved while we pushed: {words}", "run again") from None
             raise PushRefused(
-                f"{self.url} refused the push to {branch}: {' '.join([reason, *told])[:800]}",
+                f"{self.url} refused the push to {branch}: {words}",
                 "allow this identity to push there, or set the environment's policy to pull-request",
             ) from None
 

@@ -1,11 +1,16 @@
-"""Delivering a commit: straight to the branch, or as one pull request for each environment and model."""
+"""Delivering a commit: straight to the branch, or as one pull request for each environment and model.
+
+A branch is named after its change (from which release to which), so whoever was killed half-way is continued by the
+next run: the branch is found, then the pull request. A newer release is another change and gets a pull request of its
+own, which closes the one before: an approval was given to one model, and must not carry over to the next.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rankops.errors import OverlayConflict
+from rankops.errors import BadInput, OverlayConflict
 from rankops.files import digest_of
 from rankops.forge.protocol import Forge, PullRequest
 from rankops.overlays.component import ReleasePin, is_intact, read_component
@@ -18,12 +23,13 @@ from rankops.overlays.transaction import Built, Deliver, Delivered, Target, Tool
 
 @dataclass(frozen=True)
 class Proposal:
-    """What the words of a pull request are made from."""
+    """What the words of a pull request are made from, and how many characters the forge takes."""
 
     pin: ReleasePin
     commit: str
     diff: str
     rendered_diff: str
+    body_limit: int
 
 
 Describe = Callable[[Proposal], tuple[str, str]]
@@ -56,11 +62,17 @@ def pull_request_delivery(target: Target, remote: GitRemote, tools: Tools, forge
         commit = _push_or_adopt(built, commit=built.commit, branch=branch, remote=remote, target=target, tools=tools)
         tools.checkpoint("pushed")
         base = remote.merge_base(built.standing.head, commit)
-        title, body = describe(Proposal(built.plan.pin, commit, remote.diff(base, commit), built.rendered_diff))
-        opened = forge.open(head=branch, base=target.branch, title=title, body=body)
+        diff = remote.diff(base, commit)
+        title, body = describe(Proposal(built.plan.pin, commit, diff, built.rendered_diff, forge.body_limit))
+        try:
+            opened = forge.open(head=branch, base=target.branch, title=title, body=body, labels=_labels(target))
+        except BadInput as error:
+            _require_branch(remote, branch, commit, error)
+            raise
         tools.progress(f"pull request #{opened.number}: {opened.url}")
         tools.checkpoint("proposed")
         _close_obsolete(forge, remote, target, tools, newest=opened)
+        _delete_merged(remote, built, prefix, tools)
         return Delivered("proposed", commit, branch, opened)
 
     return deliver
@@ -78,6 +90,10 @@ def _change_hash(built: Built) -> str:
     return digest_of([before, built.plan.pin.effect, built.plan.quarantined])[:12]
 
 
+def _labels(target: Target) -> tuple[str, ...]:
+    return ("rankops", target.environment)
+
+
 def _push_or_adopt(built: Built, *, commit: str, branch: str, remote: GitRemote, target: Target, tools: Tools) -> str:
     remote.fetch(target.branch, branch_prefix(target.environment, target.model) + "*")
     tip = remote.tip(branch)
@@ -92,8 +108,21 @@ def _push_or_adopt(built: Built, *, commit: str, branch: str, remote: GitRemote,
             f"{target.component} on branch {branch} was changed by somebody else: {remote.info(tip)}",
             "close that pull request and delete its branch, then deploy again",
         )
+    (before,) = remote.read(remote.merge_base(built.standing.head, tip), target.component)
+    if before != built.standing.component:  # the same release stands there again by another commit: a merge conflict
+        tools.progress(f"branch {branch} was made on an older {target.component}; making it again")
+        remote.delete_branch(branch, tip)
+        remote.push(commit, branch)
+        return commit
     tools.progress(f"branch {branch} exists with this change")
     return tip
+
+
+def _require_branch(remote: GitRemote, branch: str, commit: str, error: BadInput) -> None:
+    """Another run may have closed our proposal and deleted its branch before we opened it; then all is done again."""
+    remote.fetch(branch + "*")
+    if remote.tip(branch) != commit:
+        raise LostRace(f"branch {branch} moved before its pull request was opened: {error.problem}", "run again")
 
 
 def _close_obsolete(
@@ -101,16 +130,28 @@ def _close_obsolete(
 ) -> None:
     """Close what ``newest`` (or, with None, the branch itself) supersedes.
 
-    Only *older* pull requests are closed, so two processes that propose at once cannot close each other's.
+    Only *older* pull requests are closed, so two processes that propose at once cannot close each other's. Raises
+    :class:`LostRace` where an older one was merged before it could be closed: ours then stands on a past state.
     """
     prefix = branch_prefix(target.environment, target.model)
     for old in forge.find_open(base=target.branch, head_prefix=prefix):
         if newest is not None and old.number >= newest.number:
             continue
-        by = f"#{newest.number}" if newest else f"what {target.branch} already pins"
-        forge.close(old.number, comment=f"Superseded by {by}.")
+        by = f"{forge.mark}{newest.number}" if newest else f"what {target.branch} already pins"
+        closed = forge.close(old.number, comment=f"Superseded by {by}.")
+        if closed.state == "merged":
+            raise LostRace(f"pull request #{old.number} was merged while {by} was proposed", "run again")
         tools.progress(f"closed pull request #{old.number}, superseded by {by}")
-        _delete_branch(remote, old.head, tools)
+        if newest is None or old.head != newest.head:
+            remote.fetch(old.head + "*")
+            _delete_branch(remote, old.head, tools)
+
+
+def _delete_merged(remote: GitRemote, built: Built, prefix: str, tools: Tools) -> None:
+    """Tidy up: branches of this overlay that hold nothing which the base does not."""
+    for branch, tip in remote.branches(prefix).items():
+        if remote.is_ancestor(tip, built.standing.head):
+            _delete_branch(remote, branch, tools)
 
 
 def _delete_branch(remote: GitRemote, branch: str, tools: Tools) -> None:

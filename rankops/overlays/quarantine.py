@@ -1,6 +1,7 @@
 """``quarantine.yaml``: releases that must not come back to an environment. The refusal lives in Git.
 
-A list of ``{digest, reason, since, commit}``. Rollback appends; people may append, comment and remove.
+A list of ``{digest, reason, since, commit, emergency}``, the last two optional. Rollback appends; people may append,
+comment and remove.
 Scalars are read as text (a digest of digits with one ``e`` is a float to YAML).
 """
 
@@ -25,7 +26,11 @@ HEADER = """\
 
 
 class QuarantineEntry(BaseModel):
-    """One refused release. ``since`` is an ISO 8601 time, ``commit`` the deploy commit that brought it."""
+    """One refused release.
+
+    ``since`` is an ISO 8601 time, ``commit`` the deploy commit that brought it, ``emergency`` says who took it out
+    without the review that the environment asks for, and why.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,6 +38,7 @@ class QuarantineEntry(BaseModel):
     reason: Annotated[str, StringConstraints(min_length=1)]
     since: str
     commit: str | None = Field(default=None)
+    emergency: str | None = Field(default=None)
 
 
 class Quarantine(BaseModel):

@@ -2,7 +2,7 @@
 
 What belongs here: how objects refer to each other, their names, secrets, the release that is pinned, and the list of
 all rules (``RULES``). Each rule is a pure function over all rendered objects that yields violations and never raises;
-what concerns one pod template alone is in ``rules_pods.py``.
+what concerns one pod template alone is in ``rules_pods.py``, autoscalers and canaries are in ``rules_scaling.py``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rankops.overlays import rules_pods
+from rankops.overlays import rules_pods, rules_scaling
 from rankops.overlays.objects import (
     Object,
     Pods,
@@ -41,6 +41,7 @@ _SECRET_NAME = re.compile(
 )
 _SECRET_TEXT = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]+:[^/\s@]+@|\bAKIA[0-9A-Z]{16}\b")
 _INSTEAD = "refer to a Secret that the cluster holds (External Secrets, SOPS), or use workload identity"
+_SUBSTITUTE = "kustomize.toolkit.fluxcd.io/substitute"
 _RELEASE_VARIABLES = {"RANKOPS_RELEASE_URI": "rankops.dev/release-uri", "RANKOPS_RELEASE_DIGEST": "rankops.dev/release"}
 _RELEASE_CONTAINERS = {"initContainers": "fetch-release", "containers": "server"}
 
@@ -75,9 +76,8 @@ def services_reach_pods(objects: Sequence[Object]) -> Iterator[Violation]:
 
 def policies_have_targets(objects: Sequence[Object]) -> Iterator[Violation]:
     """Disruption budgets, network policies and pod monitors select pods that are rendered here."""
-    fields = {"PodDisruptionBudget": "selector", "NetworkPolicy": "podSelector", "PodMonitor": "selector"}
-    for obj in of_kind(objects, *fields):
-        field = fields[str(obj["kind"])]
+    for obj in of_kind(objects, *rules_scaling.SELECTORS):
+        field = rules_scaling.SELECTORS[str(obj["kind"])]
         selector = mapping(obj, "spec", field)
         chosen = _selected(objects, obj, selector)
         if not chosen:
@@ -87,24 +87,6 @@ def policies_have_targets(objects: Sequence[Object]) -> Iterator[Violation]:
             if chosen and endpoint.get("port") not in _ports(chosen):
                 message = f"the selected pods open no port {endpoint.get('port')!r}"
                 yield Violation("target", title(obj), "spec.podMetricsEndpoints", message)
-
-
-def autoscalers_have_targets(objects: Sequence[Object]) -> Iterator[Violation]:
-    """An autoscaler's target is rendered here, and leaves ``replicas`` to it (0 switches both off)."""
-    for scaler in of_kind(objects, "HorizontalPodAutoscaler"):
-        wanted = mapping(scaler, "spec", "scaleTargetRef")
-        found = [
-            obj
-            for obj in of_kind(objects, str(wanted.get("kind")))
-            if dig(obj, "metadata", "name") == wanted.get("name") and namespace_of(obj) == namespace_of(scaler)
-        ]
-        if not found:
-            message = f"{wanted.get('kind')} {wanted.get('name')!r} is not in this overlay"
-            yield Violation("target", title(scaler), "spec.scaleTargetRef", message)
-        for obj in found:
-            if dig(obj, "spec", "replicas") not in (None, 0):
-                message = f"must be absent: {title(scaler)} owns it, and each sync would undo its work"
-                yield Violation("autoscaler", title(obj), "spec.replicas", message)
 
 
 def references_exist(objects: Sequence[Object]) -> Iterator[Violation]:
@@ -127,7 +109,7 @@ def names_are_valid(objects: Sequence[Object]) -> Iterator[Violation]:
     """Names of objects and namespaces, and label values, are what the API server wants; nothing is rendered twice."""
     for obj in objects:
         kind, name = obj.get("kind"), str(dig(obj, "metadata", "name"))
-        dotted = kind in ("ConfigMap", "Secret", "ServiceAccount", "PrometheusRule", "PodMonitor")
+        dotted = kind in ("ConfigMap", "Secret", "ServiceAccount", "PrometheusRule", "PodMonitor", "MetricTemplate")
         pattern = _SERVICE if kind == "Service" else _SUBDOMAIN if dotted else _LABEL
         if not pattern.match(name) or len(name) > 253:
             yield Violation("name", title(obj), "metadata.name", f"{name!r} is not a valid name for a {kind}")
@@ -185,6 +167,32 @@ def _is_literal_secret(entry: Object) -> bool:
     return bool(_SECRET_NAME.search(str(entry.get("name"))) or _SECRET_TEXT.search(value))
 
 
+def nothing_is_substituted(objects: Sequence[Object]) -> Iterator[Violation]:
+    """No ``${NAME}`` where Flux would put a value of its own, or fail because it has none."""
+    for obj in objects:
+        if mapping(obj, "metadata", "annotations").get(_SUBSTITUTE) == "disabled":
+            continue
+        for path in _with_text("${", obj):
+            message = f"holds ${{...}}, which Flux substitutes: annotate the object with {_SUBSTITUTE}: disabled"
+            yield Violation("substitution", title(obj), path, message)
+
+
+def servers_are_spread(objects: Sequence[Object]) -> Iterator[Violation]:
+    """Pods behind a Service are spread over nodes, by constraints that count these very pods."""
+    for service in of_kind(objects, "Service"):
+        selector = mapping(service, "spec", "selector")
+        for pods in _selected(objects, service, {"matchLabels": selector}) if selector else []:
+            at = f"{pods.path}spec.topologySpreadConstraints"
+            constraints = items(pods.spec, "topologySpreadConstraints")
+            if not any(c.get("topologyKey") == "kubernetes.io/hostname" for c in constraints):
+                message = "must spread over kubernetes.io/hostname, or one node takes all replicas with it"
+                yield Violation("spread", title(pods.owner), at, message)
+            for constraint in constraints:
+                if not matches(mapping(constraint, "labelSelector"), pods.labels):
+                    message = f"counts other pods than these: {dict(mapping(constraint, 'labelSelector'))}"
+                    yield Violation("spread", title(pods.owner), at, message)
+
+
 def releases_are_pinned(objects: Sequence[Object]) -> Iterator[Violation]:
     """Pods that fetch a release say which one, once: annotations and the variables of both containers agree."""
     for pods in pods_of(objects):
@@ -192,7 +200,7 @@ def releases_are_pinned(objects: Sequence[Object]) -> Iterator[Violation]:
         if not any(there.values()):
             continue
         annotations = mapping(pods.template, "metadata", "annotations")
-        if "rankops.dev/release" not in annotations:
+        if annotations.get("rankops.dev/release") in (None, "none"):
             message = "no release is pinned: materialize `deploy` for this environment"
             yield Violation("release", title(pods.owner), f"{pods.path}metadata.annotations", message)
             continue
@@ -217,17 +225,23 @@ RULES: tuple[Rule, ...] = (
     selectors_match_templates,
     services_reach_pods,
     policies_have_targets,
-    autoscalers_have_targets,
+    rules_scaling.scalers_have_targets,
+    rules_scaling.replicas_have_one_owner,
+    rules_scaling.scaled_objects_are_fed,
+    rules_scaling.canaries_fit_in,
     references_exist,
     names_are_valid,
     pod_names_are_valid,
     objects_hold_no_secret,
     containers_hold_no_secret,
+    nothing_is_substituted,
     releases_are_pinned,
     rules_pods.images_are_pinned,
     rules_pods.resources_are_stated,
     rules_pods.gpus_are_limits,
     rules_pods.probes_are_present,
+    rules_pods.servers_drain,
+    servers_are_spread,
     rules_pods.mounts_have_volumes,
     rules_pods.variables_are_known,
     rules_pods.security_is_restricted,
@@ -259,6 +273,19 @@ def _labels(obj: Object, path: str, labels: Mapping[str, Any]) -> Iterator[Viola
         if not isinstance(value, str) or not _LABEL_VALUE.match(value):
             message = f"{value!r} is not a label value (at most 63 of A-Z, a-z, 0-9, -, _, .)"
             yield Violation("name", title(obj), f"{path}.{key}", message)
+
+
+def _with_text(text: str, value: Any, path: str = "") -> Iterator[str]:
+    """Paths of the strings that hold ``text``."""
+    if isinstance(value, str):
+        if text in value:
+            yield path
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _with_text(text, inner, f"{path}.{key}".removeprefix("."))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _with_text(text, inner, f"{path}[{index}]")
 
 
 def _named(pods: Pods, field: str, name: str) -> Object | None:

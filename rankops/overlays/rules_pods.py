@@ -21,7 +21,17 @@ _UNITS = {"": Decimal(1), "m": Decimal("0.001")}
 _UNITS |= {unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", start=1)}
 _UNITS |= {f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", start=1)}
 _VOLUMES = frozenset(
-    {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+    {
+        "configMap",
+        "csi",
+        "downwardAPI",
+        "emptyDir",
+        "ephemeral",
+        "image",
+        "persistentVolumeClaim",
+        "projected",
+        "secret",
+    }
 )
 _HOST = ("hostNetwork", "hostPID", "hostIPC")
 
@@ -40,13 +50,29 @@ def quantity(text: Any) -> Decimal | None:
 
 
 def images_are_pinned(objects: Sequence[Object]) -> Iterator[Violation]:
-    """Each image names a digest: a tag can be moved under a commit that did not change."""
+    """Each image names a digest: a tag can be moved under a commit that did not change.
+
+    An image volume may have the pinned release's digest for a tag instead: its content is verified against it.
+    """
     for pods in pods_of(objects):
         for path, container in pods.containers():
             image = container.get("image")
             if not isinstance(image, str) or not _DIGEST.match(image):
                 message = f"{image!r} is not pinned by @sha256:<64 hex digits>"
                 yield Violation("image-digest", title(pods.owner), f"{path}.image", message)
+        release = str(dig(pods.template, "metadata", "annotations", "rankops.dev/release"))
+        for volume in items(pods.spec, "volumes"):
+            reference = dig(volume, "image", "reference")
+            if "image" in volume and not (_DIGEST.match(str(reference)) or _is_tagged(str(reference), release)):
+                message = (
+                    f"{reference!r} is neither pinned by @sha256:<64 hex digits> nor tagged with rankops.dev/release"
+                )
+                at = f"{pods.path}spec.volumes[{volume.get('name')}].image.reference"
+                yield Violation("image-digest", title(pods.owner), at, message)
+
+
+def _is_tagged(reference: str, release: str) -> bool:
+    return re.fullmatch(r"[0-9a-f]{64}", release) is not None and reference.endswith(f":{release}")
 
 
 def resources_are_stated(objects: Sequence[Object]) -> Iterator[Violation]:
@@ -81,8 +107,9 @@ def gpus_are_limits(objects: Sequence[Object]) -> Iterator[Violation]:
 
 
 def probes_are_present(objects: Sequence[Object]) -> Iterator[Violation]:
-    """A container with ports has startup, readiness and liveness probes, on ports that it opens."""
+    """A container with ports has all three probes, on its own ports, and the rollout waits as long as it may start."""
     for pods in pods_of(objects):
+        deadline = dig(pods.owner, "spec", "progressDeadlineSeconds")
         for path, container in pods.containers("containers"):
             ports = items(container, "ports")
             names = {port.get("name") for port in ports} | {port.get("containerPort") for port in ports}
@@ -95,6 +122,33 @@ def probes_are_present(objects: Sequence[Object]) -> Iterator[Violation]:
                     if port is not None and port not in names:
                         message = f"the container opens no port {port!r}"
                         yield Violation("probes", title(pods.owner), f"{path}.{probe}.{action}.port", message)
+            startup = mapping(container, "startupProbe")
+            seconds = _number(startup, "periodSeconds", 10) * _number(startup, "failureThreshold", 3)
+            if startup and isinstance(deadline, int) and seconds >= deadline:
+                message = f"allows {seconds} s to start, but the rollout is given up after {deadline} s"
+                yield Violation("probes", title(pods.owner), f"{path}.startupProbe", message)
+
+
+def servers_drain(objects: Sequence[Object]) -> Iterator[Violation]:
+    """A container with ports sleeps before it stops (endpoints are withdrawn meanwhile), and has time left to drain."""
+    for pods in pods_of(objects):
+        grace = _number(pods.spec, "terminationGracePeriodSeconds", 30)
+        for path, container in pods.containers("containers"):
+            if not items(container, "ports"):
+                continue
+            hook = mapping(container, "lifecycle", "preStop")
+            if not hook:
+                message = "missing: requests would meet a server that is going away"
+                yield Violation("drain", title(pods.owner), f"{path}.lifecycle.preStop", message)
+            elif (seconds := _number(mapping(hook, "sleep"), "seconds", 0)) >= grace:
+                message = f"{grace} s are over when the preStop sleep of {seconds} s ends"
+                at = f"{pods.path}spec.terminationGracePeriodSeconds"
+                yield Violation("drain", title(pods.owner), at, message)
+
+
+def _number(value: Object, key: str, default: int) -> int:
+    found = value.get(key)
+    return found if isinstance(found, int) else default
 
 
 def mounts_have_volumes(objects: Sequence[Object]) -> Iterator[Violation]:

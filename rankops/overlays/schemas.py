@@ -1,18 +1,20 @@
-"""Kubernetes' own schemas, offline and strict (an unknown or misspelled field is an error).
+"""The shape of objects: Kubernetes' own schemas, offline and strict (an unknown or misspelled field is an error).
 
 What belongs here: whether one object, by itself, has the shape that its kind and the cluster's version ask for.
 The schemas come with the package ``kubernetes-validate``; its ``validate`` re-reads megabytes for each object and
-stops at the first error, so the validators are built once here and list every error.
+stops at the first error, so the validators are built once here and list every error. Custom resources have theirs in
+``custom/``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
 from rankops.errors import BadInput
-from rankops.overlays.objects import Object, Violation, dig, items, mapping, title
+from rankops.overlays import custom
+from rankops.overlays.objects import Object, Violation, dig, mapping, title
 
 VERSIONS = ("1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
 """Cluster versions that overlays can be checked for."""
@@ -22,8 +24,8 @@ RULE = "schema"
 def check(objects: Sequence[Object], version: str) -> list[Violation]:
     """Every departure from the schemas of Kubernetes ``version``.
 
-    Objects of kinds that have no schema here (custom resources other than the two of the Prometheus operator) are
-    violations too: what cannot be checked is not deployed. Raises :class:`BadInput` for an unknown version.
+    Objects of kinds that have no schema here are violations too: what cannot be checked is not deployed. Raises
+    :class:`BadInput` for an unknown version.
     """
     if version not in VERSIONS:
         raise BadInput(f"no schemas for Kubernetes {version!r}", f"use one of {', '.join(VERSIONS)}")
@@ -36,9 +38,9 @@ def _check_one(obj: Object, version: str) -> Iterator[Violation]:
     if not isinstance(kind, str) or not isinstance(api, str) or not isinstance(dig(obj, "metadata", "name"), str):
         yield Violation(RULE, name, "apiVersion/kind/metadata.name", "each must be a string")
         return
-    custom = _CUSTOM.get((api, kind))
-    if custom is not None:
-        yield from custom(obj)
+    if custom.is_known(api, kind):
+        for path, message in custom.departures(obj):
+            yield Violation(RULE, name, _path(path), message)
         return
     validator = _validator(version, kind, api)
     if validator is None:
@@ -79,37 +81,6 @@ def _validator(version: str, kind: str, api: str) -> Any | None:
         return None
     registry: Any = definitions @ (Resource.from_contents(schema) @ Registry())
     return Draft202012Validator(schema, registry=registry)
-
-
-def _pod_monitor(obj: Object) -> Iterator[Violation]:
-    endpoints = items(obj, "spec", "podMetricsEndpoints")
-    if not endpoints:
-        yield Violation(RULE, title(obj), "spec.podMetricsEndpoints", "must list at least one endpoint")
-    for index, endpoint in enumerate(endpoints):
-        if not isinstance(endpoint.get("port"), str):
-            yield Violation(RULE, title(obj), f"spec.podMetricsEndpoints[{index}].port", "must name a container port")
-    if not mapping(obj, "spec", "selector"):
-        yield Violation(RULE, title(obj), "spec.selector", "must select pods; an empty one scrapes the whole namespace")
-
-
-def _prometheus_rule(obj: Object) -> Iterator[Violation]:
-    groups = items(obj, "spec", "groups")
-    if not groups:
-        yield Violation(RULE, title(obj), "spec.groups", "must list at least one group")
-    for group in groups:
-        path = f"spec.groups[{group.get('name')}]"
-        if not isinstance(group.get("name"), str) or not items(group, "rules"):
-            yield Violation(RULE, title(obj), path, "needs a name and at least one rule")
-        for index, rule in enumerate(items(group, "rules")):
-            if not isinstance(rule.get("expr"), str) or ("alert" in rule) == ("record" in rule):
-                message = "needs an expression, and either `alert` or `record`"
-                yield Violation(RULE, title(obj), f"{path}.rules[{index}]", message)
-
-
-_CUSTOM: dict[tuple[str, str], Callable[[Object], Iterator[Violation]]] = {
-    ("monitoring.coreos.com/v1", "PodMonitor"): _pod_monitor,
-    ("monitoring.coreos.com/v1", "PrometheusRule"): _prometheus_rule,
-}
 
 
 def _path(parts: Sequence[Any]) -> str:

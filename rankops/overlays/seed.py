@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,15 +36,17 @@ def create_bare_remote(
     files = _collect(source_overlays, public_key, layout)
     with staged_directory(path) as staged:
         git.run(["init", "--quiet", "--bare", "--template=", f"--initial-branch={branch}", str(staged)])
-        for key, value in (("receive.denyNonFastForwards", "true"), ("uploadpack.allowFilter", "true")):
-            git.run(["config", key, value], repository=staged)
-        lines = [f"{mode} {_blob(git, staged, content)}\t{name}\0" for name, (mode, content) in sorted(files.items())]
+        for key in ("receive.denyNonFastForwards", "uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"):
+            git.run(["config", key, "true"], repository=staged)
+        blobs = _blobs(git, staged, [file for _, file in files.values()])
+        lines = [f"{mode} {blob}\t{name}\0" for (name, (mode, _)), blob in zip(files.items(), blobs, strict=True)]
         index = {"GIT_INDEX_FILE": str(staged / "seed-index")}
         git.run(["update-index", "-z", "--index-info"], repository=staged, stdin="".join(lines).encode(), env=index)
         tree = git.run(["write-tree"], repository=staged, env=index).decode().strip()
         (staged / "seed-index").unlink()
         commit = _first_commit(git, staged, tree, identity or Identity())
         git.run(["update-ref", f"refs/heads/{branch}", commit], repository=staged)
+        git.run(["repack", "-a", "-d", "--quiet"], repository=staged)  # thousands of loose files make each push slower
     return _standing(git, path, branch)
 
 
@@ -56,24 +59,28 @@ def _standing(git: Git, path: Path, branch: str) -> str:
         ) from failure
 
 
-def _collect(source: Path, public_key: Path | None, layout: OverlayLayout) -> dict[str, tuple[str, bytes]]:
-    files: dict[str, tuple[str, bytes]] = {}
+def _collect(source: Path, public_key: Path | None, layout: OverlayLayout) -> dict[str, tuple[str, Path]]:
+    files: dict[str, tuple[str, Path]] = {}
     for file in sorted(source.rglob("*")):
         if file.is_file() and not file.is_symlink() and not _SKIP.intersection(file.relative_to(source).parts):
-            name = f"{layout.root}/{file.relative_to(source).as_posix()}"
-            files[name] = ("100755" if file.stat().st_mode & 0o100 else "100644", file.read_bytes())
-    if not any(name.startswith(f"{layout.root}/overlays/") for name in files):
+            name = layout.at(file.relative_to(source).as_posix())
+            files[name] = ("100755" if file.stat().st_mode & 0o100 else "100644", file)
+    if not any(name.startswith(layout.at("overlays") + "/") for name in files):
         raise BadInput(f"{source} holds no overlays/", "give the k8s-overlays folder of the repository")
     if public_key is not None:
         if not public_key.is_file():
             raise BadInput(f"{public_key} is missing", "make a key pair first (`make demo` does)")
-        files[layout.trusted_key()] = ("100644", public_key.read_bytes())
+        files[layout.trusted_key()] = ("100644", public_key)
     return files
 
 
-def _blob(git: Git, repository: Path, content: bytes) -> str:
-    out = git.run(["hash-object", "-w", "--no-filters", "--stdin"], repository=repository, stdin=content)
-    return out.decode().strip()
+def _blobs(git: Git, repository: Path, files: Sequence[Path]) -> list[str]:
+    lines = "".join(f"{file.resolve()}\n" for file in files).encode()
+    return (
+        git.run(["hash-object", "-w", "--no-filters", "--stdin-paths"], repository=repository, stdin=lines)
+        .decode()
+        .split()
+    )
 
 
 def _first_commit(git: Git, repository: Path, tree: str, identity: Identity) -> str:

@@ -8,9 +8,7 @@ git commands wide however long Kustomize takes.
 
 from __future__ import annotations
 
-import difflib
 import random
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -19,18 +17,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from rankops.errors import GateFailed, InvalidOverlay, OverlayConflict, RemoteUnavailable
-from rankops.overlays.component import ReleasePin, is_seed, read_component, require_pinned
+from rankops.errors import OverlayConflict, RemoteUnavailable
+from rankops.overlays.component import ReleasePin, is_seed, read_component
 from rankops.overlays.evidence import Verifier
 from rankops.overlays.git import LostRace
 from rankops.overlays.layout import OverlayLayout
 from rankops.overlays.mirror import GitRemote
 from rankops.overlays.quarantine import Quarantine, read_quarantine
+from rankops.overlays.rendering import Rendering
 from rankops.overlays.trailers import DeployTrailers, render_message
 
-ATTEMPTS = 12
+# Twenty machines that push at once over a second of latency need up to 16 attempts each, so simulations say.
+ATTEMPTS = 25
+_PAUSE_SECONDS = 5.0
+_STUCK_ATTEMPTS = 8
 _TURN_SECONDS = 20.0
-_MAX_DIFF_LINES = 2000
 
 
 class RenderedOverlay(Protocol):
@@ -120,6 +121,7 @@ class Plan:
     subject: str
     body: str = ""
     quarantined: str | None = None
+    emergency: str | None = None
 
     def message(self) -> str:
         """The commit message with its trailers."""
@@ -133,6 +135,7 @@ class Plan:
             dataset=pin.dataset,
             supersedes=pin.supersedes,
             quarantined=self.quarantined,
+            emergency=self.emergency,
         )
         return render_message(self.subject, self.body, trailers)
 
@@ -187,6 +190,8 @@ def run(
     :class:`RemoteUnavailable` after ``tools.attempts`` lost races, and whatever a step raises.
     """
     work = _Work(target, remote, plan, tools, trusted_key)
+    heads: list[str] = []
+    reason = ""
     for attempt in range(1, tools.attempts + 1):
         # From the second try on, the processes of this machine queue up instead of racing each other.
         with nullcontext() if attempt == 1 else remote.turn(_TURN_SECONDS):
@@ -194,26 +199,34 @@ def run(
             try:
                 return Result(built, deliver(built), attempt)
             except LostRace as race:
-                tools.progress(f"attempt {attempt}: {race.problem.splitlines()[0]}; building on the new head")
-        tools.sleep(random.uniform(0, min(2.0, 0.05 * 2**attempt)))  # noqa: S311 - jitter, no secret
+                reason = race.problem
+                tools.progress(f"attempt {attempt}: {reason.splitlines()[0]}; building on the new head")
+        heads.append(built.standing.head)
+        if heads[-_STUCK_ATTEMPTS:] == [built.standing.head] * _STUCK_ATTEMPTS:
+            raise RemoteUnavailable(
+                f"{target.branch} does not move, and yet our push is not taken: {reason}",
+                "a git that was killed may have left a lock in that repository: remove it once no git runs there",
+            )
+        tools.sleep(random.uniform(0, min(_PAUSE_SECONDS, 0.05 * 2**attempt)))  # noqa: S311 - jitter, no secret
     raise RemoteUnavailable(
-        f"{remote.url} {target.branch}: others pushed first {tools.attempts} times", "run again when it is quieter"
+        f"{remote.url} {target.branch}: others pushed first {tools.attempts} times; the last time: {reason}",
+        "run again when it is quieter",
     )
 
 
 class _Work:
-    """The state that survives a lost race: what we first saw, and builds that need not be repeated."""
+    """The state that survives a lost race: what we first saw, and a rendering that need not be repeated."""
 
     def __init__(self, target: Target, remote: GitRemote, plan: Planner, tools: Tools, trusted_key: str | None) -> None:
         self.target, self.remote, self.plan, self.tools = target, remote, plan, tools
-        self._trusted_key = trusted_key
+        self._rendering = Rendering(remote, target, tools, trusted_key)
         self._first: Standing | None = None
-        self._renders: dict[tuple[str, str], str] = {}
 
     def build(self, *, first: bool) -> Built:
         """Fetch, verify, write, render, validate and commit, once."""
         tools, target = self.tools, self.target
-        tools.progress(f"fetching {target.branch} of {self.remote.url}")
+        first_time = " for the first time; a large repository takes a while" if self.remote.is_new else ""
+        tools.progress(f"fetching {target.branch} of {self.remote.url}{first_time}")
         standing = read_standing(self.remote, self.remote.head(target.branch), target)
         tools.checkpoint("fetched")
         plan = self.plan(standing)
@@ -224,9 +237,10 @@ class _Work:
         standing.quarantine.require_free(plan.pin.release, name=target.quarantine)
         tools.checkpoint("verified")
         self._first = self._first or standing
-        rendered_diff = self._render(standing, plan)
+        changes = self._changes(standing, plan)
+        rendered_diff = self._rendering.check(standing, plan, changes=changes)
         commit = None
-        if self._changes(standing, plan):
+        if changes:
             commit = self.remote.commit(standing.head, plan.files, plan.message(), when=tools.clock())
             tools.checkpoint("committed")
         return Built(standing, plan, commit, rendered_diff)
@@ -243,67 +257,6 @@ class _Work:
     def _changes(self, standing: Standing, plan: Plan) -> bool:
         have = {self.target.component: standing.component, self.target.quarantine: standing.quarantine_text}
         return any(have.get(path) != text for path, text in plan.files.items())
-
-    def _render(self, standing: Standing, plan: Plan) -> str:
-        """Build and check the overlay as it will be; returns the change of its rendering."""
-        target, tools = self.target, self.tools
-        with tempfile.TemporaryDirectory(prefix="rankops-overlay-") as scratch:
-            root = Path(scratch)
-            paths = target.layout.build_paths(target.environment, target.model)
-            wanted = plan.files.get(target.component, standing.component or "")
-            if (known := self._renders.get((self._fingerprint(standing.head, paths), wanted))) is not None:
-                return known
-            fingerprint = self.remote.export(standing.head, paths, root)
-            tools.checkpoint("exported")
-            self._require_overlay(root)
-            self._require_trust(root)
-            before = self._before(root, standing, plan)
-            for path, text in plan.files.items():
-                (root / path).parent.mkdir(parents=True, exist_ok=True)
-                (root / path).write_bytes(text.encode())
-            tools.checkpoint("written")
-            tools.progress(f"building and validating {target.overlay}")
-            after = tools.render(root / target.overlay)
-            tools.checkpoint("rendered")
-            tools.validate(after.objects)
-            require_pinned(after.objects, plan.pin)
-            tools.checkpoint("validated")
-        change = "" if before is None else unified(before, after.text, "rendered")
-        self._renders[fingerprint, wanted] = change
-        return change
-
-    def _fingerprint(self, head: str, paths: Sequence[str]) -> str:
-        return self.remote.fingerprint(head, paths) if self._renders else ""
-
-    def _require_overlay(self, root: Path) -> None:
-        path = f"{self.target.overlay}/kustomization.yaml"
-        if not (root / path).is_file():
-            raise InvalidOverlay(
-                f"{self.remote.url} {self.target.branch} has no {path}",
-                "copy the overlay of another model or environment and list ./release under its components",
-            )
-
-    def _require_trust(self, root: Path) -> None:
-        path = root / self.target.layout.trusted_key()
-        if self._trusted_key is None or not path.is_file():
-            return
-        if path.read_text().split() != self._trusted_key.split():
-            raise GateFailed(
-                f"{self.target.layout.trusted_key()} on {self.target.branch} is another key than the one that this "
-                "release was verified with: every pod would refuse it",
-                "commit the public key of your release signer there, or sign with the key that it belongs to",
-            )
-
-    def _before(self, root: Path, standing: Standing, plan: Plan) -> str | None:
-        """How the overlay renders now ("" before the first release); None where nothing will change."""
-        if not self._changes(standing, plan):
-            return None
-        if standing.pin is None:
-            return ""
-        try:
-            return self.tools.render(root / self.target.overlay).text
-        except InvalidOverlay as error:
-            return f"# the overlay did not build before this change: {error.problem.splitlines()[0]}\n"
 
 
 def read_standing(remote: GitRemote, commit: str, target: Target) -> Standing:
@@ -324,16 +277,6 @@ def read_standing(remote: GitRemote, commit: str, target: Target) -> Standing:
             "delete the copied release folder's content; deploy writes its own",
         )
     return Standing(commit, component, pin, quarantine, read_quarantine(quarantine, name=target.quarantine))
-
-
-def unified(before: str, after: str, name: str) -> str:
-    """A unified diff of two texts, cut where it is too long for people."""
-    lines = list(
-        difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{name}", f"b/{name}", lineterm="", n=3)
-    )
-    if len(lines) > _MAX_DIFF_LINES:
-        lines = [*lines[:_MAX_DIFF_LINES], f"… {len(lines) - _MAX_DIFF_LINES} more lines"]
-    return "".join(f"{line}\n" for line in lines)
 
 
 def _last(remote: GitRemote, commit: str, target: Target) -> str:

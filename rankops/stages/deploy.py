@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rankops.artifacts import StoredArtifact
 from rankops.errors import BadInput
 from rankops.files import combine_digests, sha256_file
 from rankops.overlays.component import ReleasePin
-from rankops.overlays.deploy import DeployOutcome, DeployRequest, deploy, plain_facts
+from rankops.overlays.deploy import DeployOutcome, DeployRequest, deploy
 from rankops.overlays.evidence import evidence_verifier
 from rankops.overlays.history import current_pin
 from rankops.overlays.mirror import GitRemote
 from rankops.overlays.transaction import Render, Target, Validate
 from rankops.specs import EnvironmentSpec, ModelSpec
 from rankops.stages.evaluation import Champion
+from rankops.stages.pull_request import Evidence
 from rankops.stages.quantized import serving_target
 from rankops.state import REPOSITORY, LocalState
 from rankops.store import ArtifactStore, fetch_folder
 
 if TYPE_CHECKING:
     from rankops.forge.protocol import Forge
-    from rankops.overlays.proposal import Proposal
-    from rankops.release.manifest import ReleaseManifest
 
 Progress = Callable[[str], None]
 
@@ -118,74 +116,9 @@ def deploy_release(
         validate=delivery.validate,
         verify=evidence_verifier(folder, public_key=state.public_key, target=serving_target(spec)),
         forge=delivery.forge,
-        describe=_describer(store, release, manifest, why),
+        describe=Evidence(store, spec, release, manifest, delivery.remote, delivery.render, why).describe,
         progress=progress,
     )
-
-
-def _describer(
-    store: ArtifactStore, release: StoredArtifact, manifest: ReleaseManifest, why: Sequence[str]
-) -> Callable[[Proposal], tuple[str, str]]:
-    """Title and body of the pull request, with the evidence that the release and its artifact carry."""
-    from rankops.forge import pr_body
-
-    def describe(proposal: Proposal) -> tuple[str, str]:
-        facts = dataclasses.replace(
-            plain_facts(proposal),
-            why=list(why),
-            metrics=_metric_rows(manifest),
-            compression=[_rung_row(rung) for rung in manifest.compression],
-            **_evidence(store, release),
-        )
-        return pr_body.build_title(facts), pr_body.build_body(facts)
-
-    return describe
-
-
-def _evidence(store: ArtifactStore, release: StoredArtifact) -> dict[str, Any]:
-    """Slices and worst-regressed queries from the artifact's evaluation, where the store still has it."""
-    from rankops.evaluation.storage import load_evaluation
-
-    uri = store.uri("artifact", release.lineage.get("artifact", ""))
-    folder = fetch_folder(uri, LocalState.current().root / "cache" / "artifact" / release.lineage["artifact"])
-    evaluation = load_evaluation(folder / "evaluation")
-    slices = [
-        {
-            "slice": part.name,
-            "queries": part.n,
-            f"difference to {evaluation.reference}": f"{part.difference.mean:+.4f} "
-            f"[{part.difference.low:+.4f}, {part.difference.high:+.4f}]",
-        }
-        for part in evaluation.slices
-        if part.difference is not None
-    ]
-    worst = [
-        {
-            "query": query.query,
-            "score": f"{query.reference_score:.3f} → {query.challenger_score:.3f}",
-            "first now": query.challenger_titles[0] if query.challenger_titles else "nothing",
-            "first before": query.reference_titles[0] if query.reference_titles else "nothing",
-        }
-        for query in evaluation.regressed
-    ]
-    return {"slices": slices, "worst_queries": worst}
-
-
-def _metric_rows(manifest: ReleaseManifest) -> list[dict[str, Any]]:
-    return [
-        {
-            "system": row["system"],
-            "metric": row["metric"],
-            "mean": f"{row['value']:.4f}",
-            "interval": f"{row['lower']:.4f} – {row['upper']:.4f}",
-            "queries": row["n"],
-        }
-        for row in manifest.metrics
-    ]
-
-
-def _rung_row(rung: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in rung.items() if isinstance(value, str | int | float) and value != ""}
 
 
 def _sources(path: Path) -> list[Path]:
@@ -198,8 +131,3 @@ def remember_release(spec: ModelSpec, pin: ReleasePin) -> None:
 
     record = {"uri": pin.uri, "digest": pin.release, "environment": pin.environment}
     write_json(LocalState.current().root / "releases" / f"{spec.name}.json", record)
-
-
-def configured_token() -> str | None:
-    """The Git hosting token, from the environment only: it is never configuration that a UI would show."""
-    return os.environ.get("RANKOPS_GIT_TOKEN") or None

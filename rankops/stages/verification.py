@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 
 from rankops.deployment import DeployRecord
 from rankops.errors import VerificationFailed
-from rankops.specs import ModelSpec
+from rankops.overlays.history import current
+from rankops.overlays.mirror import GitRemote
+from rankops.overlays.transaction import Target
+from rankops.specs import EnvironmentSpec, ModelSpec
 from rankops.stages.live import LiveService
 from rankops.state import LocalState
 from rankops.store import fetch_folder
@@ -22,6 +25,20 @@ Progress = Callable[[str], None]
 def release_folder(deployed: DeployRecord) -> Path:
     """A local copy of the release that was pinned."""
     return fetch_folder(deployed.release_uri, LocalState.current().root / "cache" / "release" / deployed.release)
+
+
+def commit_to_verify(remote: GitRemote, environment: EnvironmentSpec, deployed: DeployRecord) -> str | None:
+    """The commit that must be live: the one that deploy made, or None while its pull request waits.
+
+    A merge gives a proposal another commit than the one that deploy made, so for a proposal the head of the
+    environment's branch decides: it is verified there as soon as it pins the proposed release.
+    """
+    if deployed.kind != "proposed":
+        return deployed.commit
+    target = Target(environment.name, deployed.model, environment.branch)
+    standing = current(remote, target)
+    merged = standing.pin is not None and standing.pin.release == deployed.release
+    return standing.head if merged else None
 
 
 def verify_running(live: LiveService, folder: Path, spec: ModelSpec, progress: Progress) -> VerificationReport:

@@ -1,20 +1,31 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rankops.errors import GateFailed, IntegrityError, InvalidOverlay, OverlayConflict, RemoteUnavailable, ToolMissing
+from rankops.errors import (
+    BadInput,
+    GateFailed,
+    IntegrityError,
+    InvalidOverlay,
+    OverlayConflict,
+    RemoteUnavailable,
+    ToolMissing,
+)
 from rankops.overlays.component import read_component, render_component
 from rankops.overlays.deploy import DeployRequest
 from rankops.overlays.evidence import evidence_verifier
 from rankops.overlays.git import PushRefused
 from rankops.overlays.history import current_pin, last_commit_for
+from rankops.overlays.layout import OverlayLayout
 from rankops.overlays.mirror import GitRemote
 from rankops.overlays.quarantine import Quarantine
+from rankops.overlays.seed import create_bare_remote
 from rankops.overlays.transaction import Target
 from tests.overlays_deploy.conftest import WHEN, Deploy, git, human_edit, make_pin
 
@@ -302,6 +313,17 @@ def test_endless_lost_races_end_with_a_clear_error(run_deploy: Deploy, bare: Pat
         run_deploy(make_pin(), checkpoint=hook, attempts=3)
 
 
+def test_a_lock_that_a_killed_git_left_in_the_remote_is_named_with_its_path(run_deploy: Deploy, bare: Path) -> None:
+    """It is the remote's file and may be somebody's who is alive, so it is not ours to remove."""
+    lock = bare / "refs" / "heads" / "main.lock"
+    lock.touch()
+    with pytest.raises(RemoteUnavailable, match=r"main does not move.*main\.lock': File exists") as error:
+        run_deploy(make_pin(), sleep=lambda _: None)
+    assert "remove it once no git runs there" in str(error.value)
+    lock.unlink()
+    assert run_deploy(make_pin()).kind == "committed"
+
+
 def test_the_users_checkout_is_untouched_even_from_within_a_git_hook(
     run_deploy: Deploy, bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,8 +346,6 @@ def test_the_users_checkout_is_untouched_even_from_within_a_git_hook(
 
 
 def test_a_monorepository_may_keep_its_overlays_anywhere(run_deploy: Deploy, bare: Path, tmp_path: Path) -> None:
-    from rankops.overlays.layout import OverlayLayout
-
     layout = OverlayLayout(root="platform/search/k8s")
     folder = "platform/search/k8s/overlays/staging/retriever/kustomization.yaml"
     human_edit(bare, tmp_path / "clone", folder, "components: [release]\n")
@@ -334,6 +354,50 @@ def test_a_monorepository_may_keep_its_overlays_anywhere(run_deploy: Deploy, bar
         "platform/search/k8s/overlays/staging/retriever/release/kustomization.yaml"
     ]
     assert done.overlay_path == "platform/search/k8s/overlays/staging/retriever"
+
+
+def test_a_repository_of_overlays_and_nothing_else_has_them_at_its_root(
+    run_deploy: Deploy, overlays: Path, tmp_path: Path
+) -> None:
+    layout = OverlayLayout(root=".")
+    create_bare_remote(tmp_path / "own.git", overlays, None, layout=layout)
+    remote = GitRemote((tmp_path / "own.git").as_uri(), tmp_path / "state")
+    done = run_deploy(DeployRequest(make_pin(), layout=layout), remote=remote)
+    component = "overlays/staging/retriever/release/kustomization.yaml"
+    assert git("diff", "--name-only", "main~1", "main", cwd=tmp_path / "own.git").split() == [component]
+    assert (done.overlay_path, done.kind) == ("overlays/staging/retriever", "committed")
+    assert run_deploy(DeployRequest(make_pin(), layout=layout), remote=remote).commit == done.commit
+    quarantine = f"- digest: {'b' * 64}\n  reason: crashed\n  since: 2026-01-01\n"
+    human_edit(tmp_path / "own.git", tmp_path / "clone", "overlays/staging/retriever/quarantine.yaml", quarantine)
+    with pytest.raises(GateFailed, match="crashed"):
+        run_deploy(DeployRequest(make_pin(release="b" * 64), layout=layout), remote=remote)
+    for outside in ("../k8s", "/etc"):
+        with pytest.raises(BadInput, match="outside the repository"):
+            OverlayLayout(root=outside)
+
+
+def test_what_else_lies_in_a_monorepository_is_neither_fetched_nor_changed(
+    run_deploy: Deploy, remote: GitRemote, bare: Path, tmp_path: Path
+) -> None:
+    """A large file, an LFS pointer, a submodule, a link and a program, beside the overlays."""
+    clone = tmp_path / "clone"
+    human_edit(bare, clone, "README.md", "mono\n")
+    (clone / "big.bin").write_bytes(os.urandom(3_000_000))
+    (clone / "model.lfs").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n")
+    (clone / "run.sh").write_text("#!/bin/sh\n")
+    (clone / "run.sh").chmod(0o755)
+    (clone / "link").symlink_to("../outside")
+    git("update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},vendored", cwd=clone)
+    (clone / ".gitmodules").write_text('[submodule "vendored"]\n\tpath = vendored\n\turl = https://example.org/x\n')
+    git("add", "--all", "--", ".gitmodules", "big.bin", "model.lfs", "run.sh", "link", cwd=clone)
+    git("commit", "--quiet", "-m", "mono", cwd=clone)
+    git("push", "--quiet", "origin", "HEAD:main", cwd=clone)
+    before = git("ls-tree", "-r", "main", cwd=bare).splitlines()
+    done = run_deploy(make_pin())
+    after = git("ls-tree", "-r", done.commit, cwd=bare).splitlines()
+    assert {line.split("\t")[1] for line in set(before) ^ set(after)} == {COMPONENT}
+    here = sum(file.stat().st_size for file in remote.mirror.rglob("*") if file.is_file())
+    assert here < 500_000
 
 
 def test_a_component_that_is_no_text_is_a_conflict_and_no_crash(run_deploy: Deploy, bare: Path, tmp_path: Path) -> None:

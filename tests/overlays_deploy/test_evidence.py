@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rankops.errors import GateFailed, IntegrityError
-from rankops.overlays.evidence import verify_evidence
+from rankops.overlays.evidence import targets_served, verify_evidence
 from rankops.overlays.quarantine import Quarantine, QuarantineEntry
 from rankops.release.manifest import GateResult, ReleaseManifest
 from tests.overlays_deploy.conftest import make_pin, write_release
@@ -74,3 +74,20 @@ def test_a_release_without_any_gate_result_has_no_evidence(tmp_path: Path, keys)
             quarantine=FREE,
             target="cpu-avx2",
         )
+
+
+@pytest.mark.parametrize(
+    ("limits", "arch", "runs"),
+    [
+        ({"nvidia.com/gpu": "1", "memory": "1Gi"}, None, {"gpu-cuda"}),
+        ({"memory": "1Gi"}, "amd64", {"cpu-avx2", "cpu-avx512-vnni"}),
+        ({"memory": "1Gi"}, "arm64", {"cpu-arm64"}),
+        ({}, None, {"cpu-avx2", "cpu-avx512-vnni", "cpu-arm64"}),
+    ],
+)
+def test_an_overlay_says_what_it_can_serve_by_its_limits_and_its_nodes(limits, arch, runs) -> None:
+    pod = {"containers": [{"name": "server", "resources": {"limits": limits}}]}
+    pod |= {"nodeSelector": {"kubernetes.io/arch": arch}} if arch else {}
+    other = {"kind": "Deployment", "metadata": {"name": "other"}, "spec": {"template": {"spec": {}}}}
+    mine = {"kind": "Deployment", "metadata": {"name": "retriever"}, "spec": {"template": {"spec": pod}}}
+    assert targets_served([other, mine], "retriever") == runs

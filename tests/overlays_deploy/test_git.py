@@ -71,7 +71,7 @@ class _Refusing(BaseHTTPRequestHandler):
 def refusing() -> Iterator[Any]:
     server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Refusing)
     server.headers_seen, server.leaks, server.status, server.basic = [], [], 401, "never"
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     yield server
     server.shutdown()
@@ -110,26 +110,34 @@ def test_a_remote_that_does_not_exist_or_answer_is_named_with_a_remedy(tmp_path:
         GitRemote(f"http://127.0.0.1:{port}/r.git", tmp_path / "state").head("main")
 
 
-def test_a_fresh_token_is_asked_for_once_for_each_command_that_talks_to_the_remote(
-    refusing: Any, tmp_path: Path
+@pytest.mark.parametrize(("fresh_ones", "tried"), [(["one"], 1), (["one", "two"], 2), (["one", "two", "three"], 2)])
+def test_a_refused_token_is_replaced_once_and_only_where_there_is_another(
+    refusing: Any, tmp_path: Path, fresh_ones: list[str], tried: int
 ) -> None:
-    asked: list[str] = []
+    class Tokens:
+        left, forgotten = list(fresh_ones), 0
 
-    def fresh() -> str:
-        asked.append("token")
-        return SECRET
+        def __call__(self) -> str:
+            return self.left[0]
 
-    remote = GitRemote(f"http://127.0.0.1:{refusing.server_address[1]}/r.git", tmp_path, GitOptions(token=fresh))
-    with pytest.raises(RemoteUnavailable):
+        def forget(self) -> None:
+            self.forgotten += 1
+            self.left = self.left[1:] or self.left
+
+    tokens = Tokens()
+    remote = GitRemote(f"http://127.0.0.1:{refusing.server_address[1]}/r.git", tmp_path, GitOptions(token=tokens))
+    with pytest.raises(RemoteUnavailable, match="refused our credentials"):
         remote.head("main")
-    assert asked == ["token"]
+    given = [base64.b64decode(seen.split()[1]).decode() for seen in refusing.headers_seen if seen]
+    assert list(dict.fromkeys(given)) == [f"x-access-token:{token}" for token in fresh_ones[:tried]]
+    assert tokens.forgotten == 1
 
 
 def test_a_remote_that_hangs_is_given_up_at_the_time_limit(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/r.git"
         with pytest.raises(RemoteUnavailable, match=r"took over 0\.5 s"):
-            GitRemote(url, tmp_path, GitOptions(timeout=0.5)).head("main")
+            GitRemote(url, tmp_path, GitOptions(clone_timeout=0.5)).head("main")
 
 
 def test_a_missing_branch_is_a_mistake_and_not_an_outage(remote: GitRemote) -> None:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from rankops.errors import InvalidOverlay, OverlayConflict
+from rankops.overlays import plumbing
 from rankops.overlays.git import LostRace, PushRefused
 from rankops.overlays.mirror import GitRemote
 from tests.overlays_deploy.conftest import WHEN, git, human_edit
@@ -109,12 +109,20 @@ def test_a_branch_is_deleted_only_where_it_still_is_what_we_saw(remote: GitRemot
     assert remote.branches("rankops/staging/x/") == {}
 
 
-def test_lock_files_of_a_killed_git_do_not_stop_the_next_fetch(remote: GitRemote, bare: Path, tmp_path: Path) -> None:
-    remote.head("main")
-    for name in ("refs/rankops/remote/main.lock", "packed-refs.lock"):
-        (remote.mirror / name).write_text("")
-    made = human_edit(bare, tmp_path / "clone", "x", "x")
-    assert remote.head("main") == made
+def test_a_mirror_of_many_small_fetches_is_packed_and_loses_nothing(
+    remote: GitRemote, bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plumbing, "_MANY_PACKS", 3)
+    first = remote.head("main")
+    unpushed = remote.commit(first, {"mine": "not pushed yet\n"}, "mine", when=WHEN)
+    for number in range(3):
+        human_edit(bare, tmp_path / "clone", "README.md", f"{number}\n")
+        remote.read(remote.head("main"), "README.md")
+    head = remote.head("main")
+    assert len(list(remote.mirror.glob("objects/pack/*.pack"))) <= 2
+    assert remote.read(head, "README.md") == ["2\n"] and remote.read(unpushed, "mine") == ["not pushed yet\n"]
+    remote.push(unpushed, "topic")
+    git("fsck", "--full", "--strict", cwd=bare)
 
 
 def test_a_turn_is_waited_for_only_so_long(remote: GitRemote, tmp_path: Path) -> None:
@@ -123,24 +131,6 @@ def test_a_turn_is_waited_for_only_so_long(remote: GitRemote, tmp_path: Path) ->
         assert (mine, theirs) == (True, False)
     with other.turn(0.02) as theirs:
         assert theirs
-
-
-def test_commits_are_signed_with_an_ssh_key_where_one_is_given(bare: Path, tmp_path: Path) -> None:
-    import shutil
-
-    from rankops.overlays.git import GitOptions
-
-    if shutil.which("ssh-keygen") is None:
-        pytest.skip("ssh-keygen is not installed")
-    key = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    remote = GitRemote(bare.as_uri(), tmp_path / "s", GitOptions(signing_key=key))
-    made = remote.commit(remote.head("main"), {"one": "1\n"}, "one", when=WHEN)
-    allowed = tmp_path / "allowed"
-    allowed.write_text(f"rankops-deploy@localhost {key.with_suffix('.pub').read_text()}")
-    env = {**os.environ, "GIT_DIR": str(remote.mirror)}
-    config = ["-c", f"gpg.ssh.allowedSignersFile={allowed}", "-c", "gpg.format=ssh"]
-    subprocess.run(["git", *config, "verify-commit", made], check=True, env=env, capture_output=True)
 
 
 def test_a_commit_of_many_folders_is_the_tree_that_git_itself_would_write(

@@ -1,31 +1,34 @@
-"""Many processes at once, and processes that die: against one real repository."""
+"""Many processes at once, against one real repository. What happens to those that die is ``test_kills.py``."""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import os
-import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rankops.errors import OverlayConflict
 from rankops.overlays.component import read_component
-from rankops.overlays.deploy import DeployRequest
 from rankops.overlays.mirror import GitRemote
+from rankops.overlays.seed import create_bare_remote
 from rankops.overlays.trailers import read_commit
-from tests.overlays_deploy.conftest import Deploy, git, in_process, make_pin
+from tests.overlays_deploy.conftest import Deploy, git, make_pin, write_overlays
 
-PUSH_STEPS = ["fetched", "verified", "exported", "written", "rendered", "validated", "committed", "pushed"]
+CROWD = 20
+MODELS = [f"model-{i}" for i in range(CROWD)]
+# Each machine has a mirror of its own; the processes of one machine share theirs.
+MACHINES = pytest.mark.parametrize("machines", [1, CROWD], ids=["one machine", "twenty machines"])
 
 
-def at_once(works: list) -> list[int]:
+def at_once(works: list[Callable[[], None]]) -> list[int | None]:
     """Start all, let them begin together, and return their exit codes."""
     context = multiprocessing.get_context("fork")
     barrier = context.Barrier(len(works))
 
-    def run(work) -> None:
+    def run(work: Callable[[], None]) -> None:
         barrier.wait(60)
         work()
 
@@ -33,46 +36,30 @@ def at_once(works: list) -> list[int]:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(120)
+        process.join(240)
     return [process.exitcode for process in processes]
 
 
-def test_eight_processes_deploy_eight_models_and_no_commit_is_lost(
-    run_deploy: Deploy, bare: Path, tmp_path: Path
-) -> None:
-    """Half of them share a machine's mirror, half have one each, as on machines of their own."""
+@pytest.fixture(scope="module")
+def many_overlays(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_overlays(tmp_path_factory.mktemp("many") / "k8s-overlays", MODELS)
 
-    def work(i: int):
-        state = tmp_path / ("shared" if i < 4 else f"machine-{i}")
-        pin = make_pin(model=f"model-{i}", release=f"{i}" * 64)
 
+@pytest.fixture
+def bare(tmp_path: Path, many_overlays: Path) -> Path:
+    create_bare_remote(tmp_path / "remote.git", many_overlays, None)
+    git("config", "receive.denyNonFastForwards", "false", cwd=tmp_path / "remote.git")  # nothing may rely on it
+    return tmp_path / "remote.git"
+
+
+def crowd(run_deploy: Deploy, bare: Path, tmp_path: Path, machines: int, pin_of: Callable[[int], Any]) -> list[Any]:
+    """Twenty processes deploy ``pin_of(i)`` at once; returns ``[kind, commit, what it supersedes]`` of each."""
+
+    def work(i: int) -> Callable[[], None]:
         def go() -> None:
-            done = run_deploy(pin, remote=GitRemote(bare.as_uri(), state))
-            (tmp_path / f"done-{i}").write_text(json.dumps([done.kind, done.commit, done.attempts]))
-
-        return go
-
-    assert at_once([work(i) for i in range(8)]) == [0] * 8
-    outcomes = [json.loads((tmp_path / f"done-{i}").read_text()) for i in range(8)]
-    assert {kind for kind, _, _ in outcomes} == {"committed"}
-    log = git("rev-list", "main", cwd=bare).split()
-    assert len(log) == 9 and set(log[:-1]) == {commit for _, commit, _ in outcomes}
-    for i in range(8):
-        path = f"k8s-overlays/overlays/staging/model-{i}/release/kustomization.yaml"
-        assert read_component(git("show", f"main:{path}", cwd=bare)).release == f"{i}" * 64
-
-
-def test_eight_processes_deploying_one_model_end_in_a_commit_a_no_op_or_a_conflict(
-    run_deploy: Deploy, bare: Path, tmp_path: Path
-) -> None:
-    """Two releases, four runs each: nobody overwrites what they did not see."""
-
-    def work(i: int):
-        pin = make_pin(release=("a" if i % 2 else "b") * 64, dagster_run=f"run-{i}")
-
-        def go() -> None:
+            remote = GitRemote(bare.as_uri(), tmp_path / f"machine-{i % machines}")
             try:
-                done = run_deploy(pin, remote=GitRemote(bare.as_uri(), tmp_path / f"machine-{i % 4}"))
+                done = run_deploy(pin_of(i), remote=remote)
                 result = [done.kind, done.commit, done.supersedes]
             except OverlayConflict as conflict:
                 result = ["conflict", str(conflict), None]
@@ -80,75 +67,48 @@ def test_eight_processes_deploying_one_model_end_in_a_commit_a_no_op_or_a_confli
 
         return go
 
-    assert at_once([work(i) for i in range(8)]) == [0] * 8
-    outcomes = [json.loads((tmp_path / f"done-{i}").read_text()) for i in range(8)]
-    made = [commit for kind, commit, _ in outcomes if kind == "committed"]
+    assert at_once([work(i) for i in range(CROWD)]) == [0] * CROWD
+    git("fsck", "--full", "--strict", cwd=bare)
+    return [json.loads((tmp_path / f"done-{i}").read_text()) for i in range(CROWD)]
+
+
+@MACHINES
+def test_twenty_processes_deploy_twenty_models_and_no_commit_is_lost_or_doubled(
+    run_deploy: Deploy, bare: Path, tmp_path: Path, machines: int
+) -> None:
+    outcomes = crowd(run_deploy, bare, tmp_path, machines, lambda i: make_pin(model=MODELS[i], release=f"{i:064x}"))
+    assert [kind for kind, *_ in outcomes] == ["committed"] * CROWD
     log = git("rev-list", "main", cwd=bare).split()
-    assert set(made) == set(log[:-1]) and len(made) == len(log) - 1 >= 1
-    assert {kind for kind, _, _ in outcomes} <= {"committed", "unchanged", "conflict"}
-    remote = GitRemote(bare.as_uri(), tmp_path / "reader")
+    assert len(log) == CROWD + 1 and set(log[:-1]) == {commit for _, commit, _ in outcomes}
+    for i, model in enumerate(MODELS):
+        path = f"k8s-overlays/overlays/staging/{model}/release/kustomization.yaml"
+        assert read_component(git("show", f"main:{path}", cwd=bare)).release == f"{i:064x}"
+
+
+@MACHINES
+def test_twenty_releases_of_one_model_end_in_commits_and_conflicts_and_never_in_a_silent_overwrite(
+    run_deploy: Deploy, bare: Path, tmp_path: Path, machines: int
+) -> None:
+    outcomes = crowd(run_deploy, bare, tmp_path, machines, lambda i: make_pin(model=MODELS[0], release=f"{i:064x}"))
+    assert {kind for kind, *_ in outcomes} <= {"committed", "conflict"}
+    made = {commit: supersedes for kind, commit, supersedes in outcomes if kind == "committed"}
+    log = git("rev-list", "main", cwd=bare).split()
+    assert list(made) and set(made) == set(log[:-1]) and len(made) == len(log) - 1
+    remote, standing = GitRemote(bare.as_uri(), tmp_path / "reader"), None
     remote.fetch("main")
-    standing = None
     for sha in reversed(log[:-1]):  # each commit knew what it replaced
         trailers = read_commit(remote, sha).trailers
-        assert trailers is not None and trailers.supersedes == standing and trailers.release != standing
+        assert trailers is not None and trailers.supersedes == made[sha] == standing
         standing = trailers.release
+    for _, words, _ in [outcome for outcome in outcomes if outcome[0] == "conflict"]:
+        assert "was changed while we deployed" in words and "deploy again" in words
 
 
-@pytest.mark.parametrize("step", PUSH_STEPS)
-def test_killed_at_any_step_the_remote_is_before_or_after_and_the_next_run_finishes(
-    run_deploy: Deploy, bare: Path, step: str
+@MACHINES
+def test_one_release_deployed_by_twenty_processes_is_one_commit_that_all_report(
+    run_deploy: Deploy, bare: Path, tmp_path: Path, machines: int
 ) -> None:
-    before = git("rev-parse", "main", cwd=bare).strip()
-
-    def die(reached: str) -> None:
-        if reached == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    assert in_process(lambda: run_deploy(make_pin(), checkpoint=die)) == -signal.SIGKILL
-    git("fsck", "--full", "--strict", cwd=bare)
-    after_kill = git("rev-parse", "main", cwd=bare).strip()
-    assert (after_kill != before) == (step == "pushed")
-    done = run_deploy(make_pin(dagster_run="run-2"))
-    assert done.kind == ("unchanged" if step == "pushed" else "committed")
-    assert git("rev-list", "main", cwd=bare).split() == [done.commit, before]
-    assert not list(bare.rglob("*.lock"))
-
-
-def test_killed_while_the_remote_has_accepted_but_not_answered_the_next_run_sees_the_commit(
-    run_deploy: Deploy, bare: Path, tmp_path: Path
-) -> None:
-    hook = bare / "hooks" / "post-receive"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text(f"#!/bin/sh\nkill -9 $(cat {tmp_path}/pid)\n")
-    hook.chmod(0o755)
-
-    def work() -> None:
-        (tmp_path / "pid").write_text(str(os.getpid()))
-        run_deploy(make_pin())
-
-    assert in_process(work) == -signal.SIGKILL
-    hook.unlink()
-    done = run_deploy(make_pin())
-    assert done.kind == "unchanged"
-    assert done.commit == git("rev-parse", "main", cwd=bare).strip()
-
-
-@pytest.mark.parametrize("step", ["committed", "pushed", "proposed"])
-def test_a_proposal_killed_at_any_step_becomes_one_pull_request(
-    run_deploy: Deploy, remote: GitRemote, bare: Path, tmp_path: Path, step: str
-) -> None:
-    from rankops.forge.local import LocalForge
-
-    forge = LocalForge(tmp_path / "forge", remote)
-    request = DeployRequest(make_pin(environment="production"), policy="pull-request")
-
-    def die(reached: str) -> None:
-        if reached == step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    assert in_process(lambda: run_deploy(request, forge=forge, checkpoint=die)) == -signal.SIGKILL
-    done = run_deploy(request, forge=forge)
-    assert [p.number for p in forge.all()] == [1]
-    branches = git("for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads/rankops", cwd=bare)
-    assert branches.split() == [done.branch, done.commit]
+    outcomes = crowd(run_deploy, bare, tmp_path, machines, lambda i: make_pin(model=MODELS[0], dagster_run=f"run-{i}"))
+    (head, _) = git("rev-list", "main", cwd=bare).split()
+    assert [commit for _, commit, _ in outcomes] == [head] * CROWD
+    assert sorted(kind for kind, *_ in outcomes) == ["committed"] + ["unchanged"] * (CROWD - 1)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from rankops.errors import ToolMissing
 from rankops.overlays.component import ReleasePin, render_component
 from rankops.overlays.kustomize import build, find_kustomize
 
 OVERLAYS = Path(__file__).parents[2] / "k8s-overlays"
+README = (OVERLAYS / "README.md").read_text()
 # All digits but one: a YAML dumper that forgets to quote it makes a number of it.
 RELEASE = "1234567e8" + "0" * 55
 PIN = ReleasePin(
@@ -55,12 +58,34 @@ def pin_release(overlays: Path, environment: str, model: str = "retriever") -> P
 
 
 def use_components(folder: Path, *names: str) -> None:
-    """Make the overlay list exactly these components (and ``release``, last)."""
-    lines = (folder / "kustomization.yaml").read_text().splitlines()
-    kept = [line for line in lines if not line.startswith("  - ../../../components/")]
-    at = kept.index("components:") + 1
-    kept[at:at] = [f"  - ../../../components/{name}" for name in names]
-    (folder / "kustomization.yaml").write_text("\n".join(kept) + "\n")
+    """Make the overlay list exactly these components, ``release`` among them or last.
+
+    What a component wants from the overlay is taken from its snippet in the README.
+    """
+    file = folder / "kustomization.yaml"
+    yaml = YAML()
+    overlay = yaml.load(file.read_text())
+    order = names if "release" in names else (*names, "release")
+    overlay["components"] = [name if name == "release" else f"../../../components/{name}" for name in order]
+    for name in order:
+        for key, values in snippet(name).items():
+            overlay.setdefault(key, []).extend(values)
+    with file.open("w") as target:
+        yaml.dump(overlay, target)
+
+
+def snippet(component: str) -> dict[str, list[Any]]:
+    """The YAML that the README tells people to put into the overlay with this component."""
+    found = re.search(rf"^### {component}:.*?```yaml\n(.*?)```", README, re.DOTALL | re.MULTILINE)
+    section_only = found and "\n### " not in found[0] and "\n## " not in found[0]
+    return YAML(typ="safe").load(found[1]) if found and section_only else {}
+
+
+def offered_combinations() -> list[tuple[str, ...]]:
+    """Every combination of components that the README offers."""
+    table = README.split("<!-- The tests read this table")[1].split("\n\n")[0].splitlines()[3:]
+    lines = [tuple(re.findall(r"`([a-z-]+)`", row)) for row in table]
+    return [*lines, *((*line, "image-volume") for line in lines)]
 
 
 @pytest.fixture(scope="session")
@@ -73,8 +98,13 @@ def _production(kustomize: Path, tmp_path_factory: pytest.TempPathFactory) -> Ob
 def _gpu(kustomize: Path, tmp_path_factory: pytest.TempPathFactory) -> Objects:
     folder = pin_release(copy_overlays(tmp_path_factory.mktemp("overlays")), "staging")
     use_components(folder, "gpu-nvidia", "trust")
-    text = (folder / "kustomization.yaml").read_text()
-    (folder / "kustomization.yaml").write_text(text[: text.index("patches:")])  # it patches the autoscaler
+    return build(folder, kustomize=kustomize).objects
+
+
+@pytest.fixture(scope="session")
+def _canary(kustomize: Path, tmp_path_factory: pytest.TempPathFactory) -> Objects:
+    folder = pin_release(copy_overlays(tmp_path_factory.mktemp("overlays")), "production")
+    use_components(folder, "cpu", "trust", "monitoring", "canary", "autoscale-keda", "release", "image-volume")
     return build(folder, kustomize=kustomize).objects
 
 
@@ -90,10 +120,28 @@ def gpu(_gpu: Objects) -> Objects:
     return copy.deepcopy(_gpu)
 
 
+@pytest.fixture
+def canary(_canary: Objects) -> Objects:
+    """The rendered production overlay with everything: canary, KEDA and image volume."""
+    return copy.deepcopy(_canary)
+
+
 def one(objects: Objects, kind: str) -> dict[str, Any]:
     found = [obj for obj in objects if obj["kind"] == kind]
     assert len(found) == 1, f"{len(found)} objects of kind {kind}"
     return found[0]
+
+
+def trust(objects: Objects) -> dict[str, Any]:
+    """The ConfigMap with the key that releases must be signed with."""
+    (found,) = [o for o in objects if o["kind"] == "ConfigMap" and "release-signing.pub" in o["data"]]
+    return found
+
+
+def dashboard(objects: Objects) -> dict[str, Any]:
+    """The ConfigMap with the Grafana dashboard."""
+    (found,) = [o for o in objects if o["kind"] == "ConfigMap" and "rankops-serving.json" in o["data"]]
+    return found
 
 
 def pod(objects: Objects) -> dict[str, Any]:

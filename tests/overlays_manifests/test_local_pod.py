@@ -19,7 +19,7 @@ import pytest
 from rankops.errors import InvalidOverlay, VerificationFailed
 from rankops.overlays.local_pod import LocalPod
 from rankops.overlays.pod_plan import PodPlan, expand, pod_plan
-from tests.overlays_manifests.conftest import PIN, RELEASE, Objects, fetch, one, pod, server
+from tests.overlays_manifests.conftest import PIN, RELEASE, Objects, fetch, one, pod, server, trust
 
 SERVER = Path(__file__).parent / "tiny_server.py"
 FETCH = """
@@ -235,7 +235,7 @@ def _with_sidecar(o: Objects) -> None:
 
 CANNOT: list[tuple[Callable[[Objects], Any], str]] = [
     (lambda o: o.remove(one(o, "Deployment")), "expected one Deployment 'retriever', found 0"),
-    (lambda o: o.remove(one(o, "ConfigMap")), "which the overlay does not render"),
+    (lambda o: o.remove(trust(o)), "which the overlay does not render"),
     (lambda o: server(o).pop("command"), "the image's entry point"),
     (_with_sidecar, "has 2 containers"),
     (_without_host, "does not name its port 8080 and its address"),

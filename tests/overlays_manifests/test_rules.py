@@ -10,7 +10,8 @@ from rankops.errors import BadInput, InvalidOverlay
 from rankops.overlays import rules, schemas
 from rankops.overlays.rules_pods import quantity
 from rankops.overlays.validate import validate, violations
-from tests.overlays_manifests.conftest import Mutation, Objects, fetch, one, pod, server
+from tests.overlays_manifests.conftest import Mutation, Objects, dashboard, fetch, one, pod, server, trust
+from tests.overlays_manifests.test_rules_scaling import BROKEN_DELIVERY
 
 
 def _set(value: dict[str, Any], key: str, to: Any) -> None:
@@ -46,9 +47,25 @@ BROKEN: list[tuple[str, str, str, Mutation]] = [
      lambda o: _set(one(o, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"], "name", "other")),
     ("replicas beside an autoscaler", "autoscaler", "spec.replicas",
      lambda o: _set(one(o, "Deployment")["spec"], "replicas", 3)),
+    ("two autoscalers", "autoscaler", "spec.scaleTargetRef", lambda o: o.append(
+        one(o, "HorizontalPodAutoscaler") | {"metadata": {"name": "second", "namespace": "rankops-production"}})),
+    ("variable that Flux would substitute", "substitution", "spec.template.spec.containers[0].args[12]",
+     lambda o: server(o)["args"].append("--greeting=${GREETING}")),
+    ("dashboard without its annotation", "substitution", "data.rankops-serving.json",
+     lambda o: dashboard(o)["metadata"]["annotations"].pop("kustomize.toolkit.fluxcd.io/substitute")),
+    ("no preStop", "drain", "spec.template.spec.containers[server].lifecycle.preStop",
+     lambda o: server(o).pop("lifecycle")),
+    ("preStop takes all of the grace period", "drain", "spec.template.spec.terminationGracePeriodSeconds",
+     lambda o: _set(pod(o)["spec"], "terminationGracePeriodSeconds", 10)),
+    ("may start longer than its rollout waits", "probes", "spec.template.spec.containers[server].startupProbe",
+     lambda o: _set(one(o, "Deployment")["spec"], "progressDeadlineSeconds", 300)),
+    ("all on one node", "spread", "spec.template.spec.topologySpreadConstraints",
+     lambda o: pod(o)["spec"]["topologySpreadConstraints"].pop(1)),
+    ("spread counts other pods", "spread", "spec.template.spec.topologySpreadConstraints",
+     lambda o: _set(pod(o)["spec"]["topologySpreadConstraints"][0]["labelSelector"], "matchLabels", {"app": "x"})),
     ("service account missing", "reference", "spec.template.spec.serviceAccountName",
      lambda o: _drop(o, "ServiceAccount")),
-    ("config map missing", "reference", "spec.template.spec.volumes[trust]", lambda o: _drop(o, "ConfigMap")),
+    ("config map missing", "reference", "spec.template.spec.volumes[trust]", lambda o: o.remove(trust(o))),
     ("gpu request without limit", "gpu-limits", "spec.template.spec.containers[server].resources.limits.nvidia.com/gpu",
      lambda o: _set(server(o)["resources"]["requests"], "nvidia.com/gpu", "1")),
     ("half a gpu", "gpu-limits", "spec.template.spec.containers[server].resources.limits.nvidia.com/gpu",
@@ -70,7 +87,7 @@ BROKEN: list[tuple[str, str, str, Mutation]] = [
      lambda o: server(o)["ports"].append({"name": "a-name-of-16-char", "containerPort": 1})),
     ("secret with content", "plain-secret", "data", lambda o: _add(o, "Secret", data={"password": "aHVudGVyMg=="})),
     ("private key in a config map", "plain-secret", "data.key",
-     lambda o: _set(one(o, "ConfigMap")["data"], "key", "-----BEGIN EC PRIVATE KEY-----\n")),
+     lambda o: _set(trust(o)["data"], "key", "-----BEGIN EC PRIVATE KEY-----\n")),
     ("literal password", "plain-secret", "spec.template.spec.containers[server].env[AWS_SECRET_ACCESS_KEY]",
      lambda o: server(o)["env"].append({"name": "AWS_SECRET_ACCESS_KEY", "value": "hunter2"})),
     ("password in a URL argument", "plain-secret", "spec.template.spec.containers[server].args",
@@ -132,9 +149,10 @@ BROKEN: list[tuple[str, str, str, Mutation]] = [
 ]  # fmt: skip
 
 
-def test_the_overlays_as_they_are_break_no_rule(production: Objects, gpu: Objects) -> None:
+def test_the_overlays_as_they_are_break_no_rule(production: Objects, gpu: Objects, canary: Objects) -> None:
     assert violations(production) == []
     assert violations(gpu) == []
+    assert violations(canary) == []
 
 
 @pytest.mark.parametrize(("rule", "path", "spoil"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
@@ -152,7 +170,7 @@ def test_every_rule_has_a_broken_example() -> None:
     declared = {
         name for rule in rules.RULES for name in re.findall(r'Violation\(\s*"([\w-]+)"', inspect.getsource(rule))
     }
-    assert declared == {rule for _, rule, _, _ in BROKEN}
+    assert declared == {rule for _, rule, _, _ in [*BROKEN, *BROKEN_DELIVERY]}
 
 
 def test_a_gpu_limit_alone_is_enough_because_the_request_defaults_to_it(gpu: Objects) -> None:
@@ -167,6 +185,10 @@ def test_rules_survive_objects_of_any_shape() -> None:
     ]
     shapes += [
         {"kind": "PrometheusRule", "apiVersion": "monitoring.coreos.com/v1", "metadata": {"name": "x"}, "spec": 1}
+    ]
+    shapes += [
+        {"kind": kind, "spec": {"scaleTargetRef": None, "targetRef": [], "triggers": [{"type": "prometheus"}]}}
+        for kind in ("HorizontalPodAutoscaler", "ScaledObject", "Canary", "PodMonitor")
     ]
     assert violations(shapes)
 
@@ -190,20 +212,6 @@ def test_everything_that_is_wrong_is_listed_at_once(production: Objects) -> None
 def test_what_has_no_schema_is_refused(production: Objects, api: str, kind: str) -> None:
     production.append({"apiVersion": api, "kind": kind, "metadata": {"name": "x"}})
     assert [v.message for v in schemas.check(production, "1.34")] == [f"Kubernetes 1.34 knows no {api} {kind}"]
-
-
-def test_custom_resources_of_the_prometheus_operator_are_checked_for_what_matters(production: Objects) -> None:
-    one(production, "PodMonitor")["spec"] = {}
-    group = one(production, "PrometheusRule")["spec"]["groups"][0]
-    del group["rules"][0]["alert"]
-    group["rules"][1]["expr"] = 1
-    paths = [v.path for v in schemas.check(production, "1.34")]
-    assert paths == [
-        "spec.podMetricsEndpoints",
-        "spec.selector",
-        "spec.groups[rankops.serving].rules[0]",
-        "spec.groups[rankops.serving].rules[1]",
-    ]
 
 
 def test_an_unknown_kubernetes_version_is_refused_with_those_that_are_known(production: Objects) -> None:

@@ -1,0 +1,181 @@
+"""Next item on a year of a shop's invoices (``retail``): our model against tuned item-item co-occurrence.
+
+Everything is fitted on what was sold before October 2011 and asked the 1,714 given cases of that month. Settings were
+chosen on September (the model's own dev days). ``also`` has every system with its interval, the slice of new products
+(fewer than ten sales) against the text model alone, and what standing still costs: a model fitted before July, asked
+month by month, against one that is fitted again every month.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from benchmarks.harness import Comparison, machine
+from rankops.baskets import baskets_of, contexts, next_item_view
+from rankops.cooccurrence import items_of
+from rankops.data.retail import import_retail
+from rankops.dataset import Dataset
+from rankops.errors import BadInput
+from rankops.evaluation.bootstrap import CONFIDENCE, interval_of, mean_interval, paired_difference, resampled_means
+from rankops.evaluation.metrics import per_query
+from rankops.evaluation.next_item import floor_runs
+from rankops.next_item import NextItemModel, load_next_item
+from rankops.specs import BaseModelSpec, RecommendationSpec, TrainingSpec
+
+Say = Callable[[str], None]
+Run = dict[str, list[str]]
+
+_SHARED = Path(os.environ.get("RANKOPS_SHARED_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data")
+_MONTHS = (7, 8, 9, 10)
+_SEED = 7
+
+
+def measure(progress: Say) -> Comparison:
+    """HR@20 over item-item's. Raises :class:`BadInput` where the data is absent."""
+    from rankops.training.base_models import resolve_base_model
+
+    folder = _SHARED / "retail"
+    if not folder.is_dir():
+        raise BadInput(f"{folder} is absent", "set RANKOPS_SHARED_DATA to the folder that holds retail/")
+    base = resolve_base_model(BaseModelSpec(), progress).path
+    whole = import_retail(next(folder.glob("online_retail_*.csv.gz")))
+    asked, judgements = given_cases(folder / "next_item_cases_dev.jsonl.gz")
+    model = fitted(before(whole, date(2011, 10, 1)), base, progress)
+    seen = replace(before(whole, date(2011, 10, 1)), queries=asked, judgements=judgements)
+    runs: dict[str, Run] = {"ours": ranked(model, asked), **_floors(seen, base, progress)}
+    tables = {name: per_query(run, judgements) for name, run in runs.items()}
+    rows = new_rows(seen, asked, judgements)
+    drift = drift_line(whole, base, progress)
+    return _comparison(tables, rows, drift, model)
+
+
+def before(dataset: Dataset, day: date) -> Dataset:
+    """What was known before ``day``: its sales and the products sold by then."""
+    return replace(
+        dataset,
+        interactions=dataset.interactions.filter(pl.col("day") < day),
+        catalogue=dataset.catalogue.filter(pl.col("added_day") < day),
+    )
+
+
+def given_cases(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The cases as next-item questions and their judgements."""
+    cases = [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().split("\n") if line]
+    columns = {"query_id": [c["invoice"] for c in cases], "query": [" ".join(c["context"]) for c in cases]}
+    queries = pl.DataFrame(columns).with_columns(
+        group_id=pl.col("query_id"), split=pl.lit("test"), popularity=pl.lit("torso"), category=pl.lit(None, pl.String)
+    )
+    held_out = pl.DataFrame({"query_id": columns["query_id"], "product_id": [c["held_out"] for c in cases]})
+    return queries.sort("query_id"), held_out.with_columns(grade=pl.lit(3, pl.Int8))
+
+
+def fitted(dataset: Dataset, base: Path, progress: Say) -> NextItemModel:
+    """The product's own training: the last 30 days choose the settings, all but the very last day are learned from."""
+    from rankops.training.job import TrainingJob
+    from rankops.training.next_item import train
+
+    with tempfile.TemporaryDirectory(prefix="rankops-retail-") as scratch:
+        root = Path(scratch)
+        (root / "dataset").mkdir()
+        dataset.save(root / "dataset")
+        job = TrainingJob(
+            task="recommendation",
+            spec=TrainingSpec(),
+            recommendation=RecommendationSpec(test_days=1, dev_days=30),
+            base_model=base,
+            dataset=root / "dataset",
+            output=root / "checkpoint",
+            work=root / "work",
+        )
+        train(job, lambda event: progress(f"    {event}"))
+        return load_next_item(root / "checkpoint")
+
+
+def ranked(model: NextItemModel, asked: pl.DataFrame) -> Run:
+    """The 100 best products of each question."""
+    return dict(zip(asked["query_id"].to_list(), model.rank(contexts(asked)), strict=True))
+
+
+def _floors(seen: Dataset, base: Path, progress: Say) -> dict[str, Run]:
+    from rankops.training.torch_encoder import TorchEncoder
+
+    return floor_runs(seen, lambda: TorchEncoder(base), _SEED, progress)
+
+
+def new_rows(seen: Dataset, asked: pl.DataFrame, judgements: pl.DataFrame) -> np.ndarray:
+    """Which questions hold out a product that sold, but fewer than ten times (bool, in order of query_id)."""
+    ids = sorted(seen.catalogue["product_id"].to_list())
+    sales = dict(zip(ids, items_of(baskets_of(seen.interactions), ids).sales.tolist(), strict=True))
+    held_out = dict(judgements.select("query_id", "product_id").iter_rows())
+    return np.array([0 < sales.get(held_out[q], 0) < 10 for q in asked.sort("query_id")["query_id"].to_list()])
+
+
+def drift_line(whole: Dataset, base: Path, progress: Say) -> dict[str, dict[str, float]]:
+    """HR@20 of each month from July on: fitted once before July, and fitted again before each month."""
+    line: dict[str, dict[str, float]] = {"fitted before July": {}, "fitted again every month": {}}
+    frozen = fitted(before(whole, date(2011, 7, 1)), base, progress)
+    for month in _MONTHS:
+        until = before(whole, date(2011, month + 1, 1))
+        days = (date(2011, month + 1, 1) - date(2011, month, 1)).days
+        view = next_item_view(until, RecommendationSpec(test_days=days, dev_days=1))
+        asked = view.split("test")
+        fresh = frozen if month == _MONTHS[0] else fitted(before(whole, date(2011, month, 1)), base, progress)
+        for name, model in zip(line, (frozen, fresh), strict=True):
+            table = per_query(ranked(model, asked), view.judgements.join(asked, on="query_id", how="semi"))
+            line[name][f"2011-{month:02}"] = round(float(table["hr@20"].mean()), 4)  # type: ignore[arg-type]
+        progress(f"2011-{month:02}: {line}")
+    return line
+
+
+def _comparison(
+    tables: dict[str, pl.DataFrame], rows: np.ndarray, drift: dict[str, dict[str, float]], model: NextItemModel
+) -> Comparison:
+    values = {name: {m: table[m].to_numpy() for m in ("hr@20", "mrr@20")} for name, table in tables.items()}
+    ours, peer = values["ours"]["hr@20"], values["item-item"]["hr@20"]
+    groups = [str(i) for i in range(len(ours))]
+    draws = resampled_means(np.stack([ours, peer], axis=1), seed=_SEED)
+    ratio = float(ours.mean() / peer.mean())
+    interval = interval_of(draws[:, 0] / draws[:, 1], ratio, confidence=CONFIDENCE, n=len(ours), groups=len(ours))
+    new = {name: values[name]["hr@20"][rows] for name in ("ours", "text")}
+    return Comparison(
+        name="next_item_retail",
+        what="HR@20 of the next item, 1,714 cases of October 2011, fitted on what came before",
+        ours=float(ours.mean()),
+        peer=float(peer.mean()),
+        ratio=ratio,
+        interval=(interval.low, interval.high),
+        n=len(ours),
+        unit="HR@20",
+        peer_version="cosine of co-occurrence, baskets weighted by 1/size and halved every 150 days",
+        machine=machine(),
+        goal=1.0,
+        also={
+            "systems": {name: {m: _mean(v, groups) for m, v in found.items()} for name, found in values.items()},
+            "difference to item-item": _mean(ours - peer, groups),
+            "new products": {"cases": int(rows.sum()), **{n: float(v.mean()) for n, v in new.items()}},
+            "new products, difference to text": _pair(new["ours"], new["text"]),
+            "drift": drift,
+            "setting": model.config.facts.get("setting"),
+        },
+    )
+
+
+def _mean(values: np.ndarray, groups: Sequence[str]) -> list[float]:
+    found = mean_interval(values, groups=list(groups), seed=_SEED)
+    return [round(found.mean, 4), round(found.low, 4), round(found.high, 4)]
+
+
+def _pair(a: np.ndarray, b: np.ndarray) -> list[Any]:
+    found = paired_difference(a, b, groups=[str(i) for i in range(len(a))], seed=_SEED)
+    return [round(found.mean, 4), round(found.low, 4), round(found.high, 4)]
