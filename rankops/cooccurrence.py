@@ -89,8 +89,7 @@ def ease(matrix: Matrix, regularization: float) -> Matrix:
     With ``P = (G + lambda I)^-1``: ``B[i, j] = -P[i, j] / P[j, j]``, ``B[j, j] = 0``; the score of ``j`` for a context
     is the sum of ``B[i, j]`` over its products ``i``.
     """
-    inverse = np.asarray(matrix, dtype=np.float64) + regularization * np.eye(len(matrix))
-    inverse = np.linalg.inv(inverse)
+    inverse = np.linalg.inv(np.asarray(matrix, dtype=np.float64) + regularization * np.eye(len(matrix)))
     weights = -inverse / np.diag(inverse)[None, :]
     np.fill_diagonal(weights, 0.0)
     return weights.astype(np.float32)
