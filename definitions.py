@@ -19,6 +19,7 @@ from automation.sensors import build_sensors
 from rankops.specs import ModelSpec
 from resources.alerts import Alerts
 from resources.cluster import LocalCluster
+from resources.datasets import ImportedDatasets
 from resources.forge import Forge
 from resources.gitops import GitOps
 from resources.kustomize import Kustomize
@@ -35,6 +36,7 @@ def default_resources() -> dict[str, Any]:
         "cluster": LocalCluster(),
         "forge": Forge(),
         "gitops": GitOps(),
+        "imported": ImportedDatasets(),
         "io_manager": ReferenceIOManager(),
         "kustomize": Kustomize(),
         "shop": GeneratedShop(),

@@ -14,6 +14,7 @@ from assets.evaluations import evaluation_asset
 from assets.quantized import quantized_asset
 from assets.releases import release_asset
 from assets.rollbacks import rollback_decision_spec
+from assets.search import search_asset
 from rankops.specs import ModelSpec
 
 
@@ -28,6 +29,7 @@ def build_assets(models: Sequence[ModelSpec]) -> list[AssetsDefinition | AssetSp
         assets += [traffic_asset(dataset, model), dataset_asset(dataset)]
     for spec in models:
         assets += [
+            search_asset(spec),
             checkpoint_asset(spec),
             evaluation_asset(spec),
             quantized_asset(spec),

@@ -61,7 +61,8 @@ def _train(
     with tracking.run(context, {"model": spec.name, "dataset": dataset.digest}) as run:
         run.log_params(spec.training.model_dump())
         result = TrainingResult.model_validate(trainer.run(context, planned.job_file))
-        run.log_metrics({"dev_ndcg@10_before": result.dev_metric_before, "dev_ndcg@10": result.dev_metric_best})
+        metric = f"dev_{result.metric.lower()}"
+        run.log_metrics({f"{metric}_before": result.dev_metric_before, metric: result.dev_metric_best})
         run.log_bytes("training.png", training_curve(result))
         facts = result.model_dump(mode="json")
         return publish(opened, spec, dataset, planned, result=facts, mlflow_run=run.run_id)

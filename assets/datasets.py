@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dagster import (
     AssetCheckResult,
+    AssetCheckSeverity,
     AssetCheckSpec,
     AssetDep,
     AssetExecutionContext,
@@ -25,12 +26,14 @@ from assets.metadata import artifact
 from rankops.artifacts import StoredArtifact
 from rankops.errors import BadInput
 from resources.cluster import Cluster
+from resources.datasets import ImportedDatasets
 from resources.gitops import GitOps
 from resources.kustomize import Kustomize
 from resources.shop import Shop
 from resources.store import Store, read_reference, reference_name
 
 if TYPE_CHECKING:
+    from rankops.data.preparation import NearDuplicateMode
     from rankops.stages.live import LiveService
     from rankops.store import ArtifactStore
 
@@ -45,6 +48,10 @@ class DatasetConfig(Config):
     last_day: str = Field(default="", description="ISO date; empty: the last day that was collected")
     days: int = Field(default=28, ge=1, description="length of the window, in days")
     seed: int = Field(default=13, description="decides the splits; change it and every comparison starts anew")
+    near_duplicates: str = Field(
+        default="report",
+        description="products of almost equal texts: report, merge (one of each group is kept) or skip",
+    )
 
 
 def traffic_asset(dataset: str, model: str) -> AssetsDefinition:
@@ -97,34 +104,56 @@ def dataset_asset(dataset: str) -> AssetsDefinition:
         kinds={"parquet", "polars"},
         deps=[AssetDep(AssetKey([dataset, "traffic"]))],
         check_specs=[AssetCheckSpec("splits_leak_free", asset=AssetKey([dataset, "dataset"]), blocking=True)],
-        description="Catalogue, interactions, judgements and leak-free splits of a window of days.",
+        description="Catalogue, interactions, judgements and leak-free splits of a window of days (or a folder).",
     )
     def dataset_(
-        context: AssetExecutionContext, config: DatasetConfig, shop: Shop, store: Store
+        context: AssetExecutionContext,
+        config: DatasetConfig,
+        shop: Shop,
+        imported: ImportedDatasets,
+        store: Store,
     ) -> Iterator[MaterializeResult | AssetCheckResult]:
         from rankops.dataset import load_dataset
-        from rankops.stages.dataset import assemble, leaks
+        from rankops.stages.dataset import leaks
+        from rankops.stages.imported_dataset import adopt
 
         opened = store.open()
-        window = _window(context, dataset, config)
-        references = {day: read_reference(opened, [dataset, "traffic"], day, StoredArtifact) for day in window}
-        last = date.fromisoformat(window[-1])
-        made, reused = assemble(
-            opened,
-            references,
-            name=dataset,
-            source=shop.source(),
-            seed=config.seed,
-            judge=shop.judge(last),
-            progress=context.log.info,
-        )
+        if folder := imported.folder(dataset):
+            made, reused = adopt(opened, folder, name=dataset, progress=context.log.info)
+        else:
+            made, reused = _assembled(context, config, shop, opened, dataset)
         found = leaks(load_dataset(opened.local_path(made)).queries)
         yield MaterializeResult(value=made, metadata={**artifact(made, reused=reused), **_facts(made)})
         yield AssetCheckResult(
-            check_name="splits_leak_free", passed=not found, metadata={"leaks": MetadataValue.json(found[:20])}
+            check_name="splits_leak_free",
+            passed=not found,
+            # A published split is what others are compared on: its leaks are shown, and stop nobody.
+            severity=AssetCheckSeverity.WARN if folder else AssetCheckSeverity.ERROR,
+            metadata={"leaks": MetadataValue.json(found[:20])},
         )
 
     return dataset_
+
+
+def _assembled(
+    context: AssetExecutionContext, config: DatasetConfig, shop: Shop, store: "ArtifactStore", dataset: str
+) -> tuple[StoredArtifact, bool]:
+    """The dataset of the window of days that the configuration asks for."""
+    from rankops.stages.dataset import assemble
+
+    if config.near_duplicates not in ("report", "merge", "skip"):
+        raise BadInput(f"near_duplicates is {config.near_duplicates!r}", "give report, merge or skip")
+    window = _window(context, dataset, config)
+    return assemble(
+        store,
+        {day: read_reference(store, [dataset, "traffic"], day, StoredArtifact) for day in window},
+        name=dataset,
+        source=shop.source(),
+        seed=config.seed,
+        judge=shop.judge(date.fromisoformat(window[-1])),
+        progress=context.log.info,
+        near_duplicates=cast("NearDuplicateMode", config.near_duplicates),
+    )
 
 
 def _audience(
@@ -192,4 +221,9 @@ def _days_table(rows: list[tuple[str, StoredArtifact]], source: str) -> dict[str
 
 
 def _facts(made: StoredArtifact) -> dict[str, Any]:
-    return {name: value for name, value in made.facts.items() if isinstance(value, int | float | str)}
+    from rankops.data.steps import preparation_markdown
+
+    shown: dict[str, Any] = {k: value for k, value in made.facts.items() if isinstance(value, int | float | str)}
+    if steps := made.facts.get("preparation"):
+        shown["preparation"] = MetadataValue.md(preparation_markdown(steps))
+    return shown

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rankops.overlays.deploy import DeployOutcome
     from rankops.release.manifest import ReleaseManifest
     from rankops.serving.verification import VerificationReport
+    from rankops.specs import ModelSpec
     from rankops.stages.live import LiveService
     from rankops.store import ArtifactStore
 
@@ -58,19 +59,37 @@ def training_metadata(checkpoint: StoredArtifact) -> dict[str, Any]:
     }
 
 
+def search_metadata(spec: ModelSpec, store: ArtifactStore, made: StoredArtifact) -> dict[str, Any]:
+    """What to paste into the spec, every trial, and the plots."""
+    from rankops.stages.search import pictures, read_result
+    from rankops.training.search_report import markdown, table
+
+    result = read_result(store, made)
+    shown = {name: plot(png, f"{name} of the search") for name, png in pictures(result).items()}
+    return {
+        **numbers({"dev before": result.before, "dev now": result.trials[0].value, "dev best": result.winner.value}),
+        "settings": MetadataValue.md(markdown(spec, result)),
+        "trials": MetadataValue.md(table(result)),
+        **shown,
+    }
+
+
 def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
-    """Means as numbers, the comparison as a table, and the plots."""
+    """Means as numbers, the whole report as tables, and the plots."""
     from rankops.evaluation.plots import slices_png, systems_png
+    from rankops.evaluation.plots_breadth import breadth_pngs
     from rankops.evaluation.render import evaluation_markdown
 
     challenger = evaluation.system(evaluation.challenger)
     means = {str(metric): interval.mean for metric, interval in challenger.metrics.items()}
+    more = breadth_pngs(evaluation, evaluation.breadth) if evaluation.breadth is not None else {}
     return {
         **numbers(means),
         "held-out queries": evaluation.n_queries,
         "evaluation": MetadataValue.md(evaluation_markdown(evaluation)),
         "systems": plot(systems_png(evaluation), "mean nDCG@10 of every system with interval"),
         "slices": plot(slices_png(evaluation), "difference by slice with interval"),
+        **{name.removesuffix(".png"): plot(data, name.removesuffix(".png")) for name, data in more.items()},
     }
 
 

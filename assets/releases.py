@@ -6,6 +6,7 @@ from assets.metadata import artifact, release_metadata
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec
 from resources.store import Store
+from resources.tracking import Tracking
 
 
 def release_asset(spec: ModelSpec) -> AssetsDefinition:
@@ -30,7 +31,9 @@ def release_asset(spec: ModelSpec) -> AssetsDefinition:
         evaluation: StoredArtifact,
         artifact_: StoredArtifact,
         store: Store,
+        tracking: Tracking,
     ) -> MaterializeResult:
+        from rankops.release.manifest import MODEL_CARD
         from rankops.release.signing import verify
         from rankops.stages.release import ReleaseInputs, build, signing_keys
 
@@ -45,11 +48,15 @@ def release_asset(spec: ModelSpec) -> AssetsDefinition:
             progress=context.log.info,
         )
         manifest = verify(opened.local_path(made), public, made.digest)
+        card = (opened.local_path(made) / MODEL_CARD).read_bytes()
+        if not reused and manifest.mlflow_run is not None:
+            tracking.open(manifest.mlflow_run).log_bytes(MODEL_CARD, card)
         return MaterializeResult(
             value=made,
             metadata={
                 **artifact(made, reused=reused),
                 **release_metadata(manifest),
+                "model card": MetadataValue.md(card.decode()),
                 "release.json": MetadataValue.json(manifest.model_dump(mode="json")),
             },
         )

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rankops.errors import ProvenanceMismatch
 
-Kind = Literal["dataset", "checkpoint", "evaluation", "artifact", "release", "traffic", "drift"]
+Kind = Literal["dataset", "checkpoint", "evaluation", "artifact", "release", "traffic", "drift", "search"]
 
 
 class StoredArtifact(BaseModel):

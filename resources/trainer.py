@@ -66,6 +66,9 @@ class KubernetesTrainer(Trainer):
     service_account: str = Field(default="rankops-training", description="one without rights")
     mount_path: str = Field(default="/var/lib/rankops", description="where both pods mount the claim")
     gpus: int = Field(default=1, ge=0)
+    processes: int = Field(
+        default=1, ge=1, description="one training over several GPUs of the pod: processes (torchrun), one a GPU"
+    )
     cpu: str = "4"
     memory: str = "32Gi"
     shared_memory: str = Field(default="8Gi", description="size of /dev/shm; it counts as memory")
@@ -88,13 +91,27 @@ class KubernetesTrainer(Trainer):
         client.run(
             context=context,
             image=self._image(context),
-            command=["python", *arguments],
+            command=self.command(arguments),
             namespace=self.namespace,
             env={"HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"), "HOME": _SCRATCH},
             base_pod_meta=self.pod_metadata(),
             base_pod_spec=self.pod_spec(),
             pod_wait_timeout=self.deadline_seconds + 300,
         )
+
+    def command(self, arguments: list[str]) -> list[str]:
+        """What the container runs: Python, or torchrun with one worker a GPU, which starts Python that often.
+
+        Raises :class:`BadInput` where the processes would share GPUs or leave some idle.
+        """
+        if self.processes == 1:
+            return ["python", *arguments]
+        if self.gpus not in (0, self.processes):
+            raise BadInput(
+                f"{self.processes} training processes for {self.gpus} GPUs", "set gpus and processes to one number"
+            )
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes)]
+        return ["python", *launcher, *arguments]
 
     def _image(self, context: AssetExecutionContext) -> str:
         image = self.image or context.run.tags.get(_IMAGE_TAG, "")

@@ -16,11 +16,10 @@ from typer.testing import CliRunner, Result
 
 from rankops.cli import app
 from rankops.dataset import COLUMNS
-from rankops.encoding import OnnxEncoder
 from rankops.forge.local import LocalForge
 from rankops.overlays.mirror import GitRemote
-from rankops.release.index import ProductIndex
 from rankops.release.manifest import ReleaseManifest
+from rankops.release.searcher import Searcher
 from rankops.release.signing import create_key_pair
 from tests.support.tiny_artifact import make_tiny_artifact
 from tests.support.tiny_release import VOCABULARY, make_release, write_catalogue
@@ -84,10 +83,7 @@ def test_predict_writes_a_trec_run_best_first(
     for query in ("q1", "q2"):
         scores = [float(row[4]) for row in rows if row[0] == query]
         assert scores == sorted(scores, reverse=True)
-    encoder = OnnxEncoder(root / "release" / "encoder")
-    index = ProductIndex.open(root / "release" / "index", encoder_digest=encoder.digest)
-    expected, _ = index.search(encoder.encode(["red shoe"], role="query")[0], 5)
-    assert [row[2] for row in rows[:5]] == expected
+    assert [row[2] for row in rows[:5]] == Searcher.open(root / "release").search("red shoe", 5).product_ids
 
 
 def test_predict_takes_one_split(tmp_path: Path, built: tuple[Path, ReleaseManifest], questions: Path) -> None:
@@ -213,7 +209,7 @@ def test_validate_names_row_column_and_rule(tmp_path: Path) -> None:
     result = rankops("validate", "judgements", file, "--column", "qid=query_id", code=1)
     assert "row 2, column grade, value '9'" in result.stderr
     assert "is no table" in rankops("validate", "judgments", file, code=1).stderr
-    assert "maps nothing" in rankops("validate", "judgements", file, "--column", "qid", code=1).stderr
+    assert "says nothing" in rankops("validate", "judgements", file, "--column", "qid", code=1).stderr
 
 
 def git(*arguments: str, cwd: Path) -> None:

@@ -18,6 +18,7 @@ KEYS = {
         f"retriever/{name}"
         for name in (
             [
+                "search",
                 "checkpoint",
                 "evaluation",
                 "quantized",

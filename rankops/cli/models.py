@@ -26,8 +26,7 @@ def predict(
 
     Judged pools that the folder names (candidates_test.tsv) are ranked completely, after the best K.
     """
-    from rankops.predict import predict as write_run
-    from rankops.predict import read_questions, resolve_release
+    from rankops.predict import Asked, predict_task, resolve_release
 
     if split not in ("all", "train", "dev", "test"):
         raise BadInput(f"{split!r} is no split", "give all, train, dev or test")
@@ -35,10 +34,9 @@ def predict(
     with progress() as tell:
         tell("verifying the release")
         release = resolve_release(model, public_key or state.public_key, state)
-        questions = read_questions(dataset_dir, split)  # type: ignore[arg-type]
-        name = tag or f"{release.model}-{release.digest[:12]}"
-        lines = write_run(release, questions, out, k=k, tag=name, progress=tell)
-    say(f"{out}: {lines:,} lines for {len(questions.queries):,} queries, release {release.digest}")
+        asked = Asked(split=split, k=k, tag=tag)  # type: ignore[arg-type]
+        written = predict_task(release.task).predict(release, dataset_dir, out, asked, tell)
+    say(f"{out}: {written}, release {release.digest}")
 
 
 @reported

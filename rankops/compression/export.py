@@ -13,6 +13,7 @@ from typing import Any, Literal
 from rankops.encoding import Pooling
 from rankops.errors import BadInput
 
+ExportTask = Literal["feature-extraction", "text-classification"]
 _RETRAIN = "rematerialize the checkpoint"
 
 
@@ -59,8 +60,10 @@ def _pooling_mode(path: Path) -> Pooling:
     return names[modes[0]]
 
 
-def export_onnx(checkpoint: Path, out: Path) -> Path:
-    """Write ``out/model.onnx`` (fp32; token ids and mask in, ``last_hidden_state`` out) and return its path.
+def export_onnx(checkpoint: Path, out: Path, task: ExportTask = "feature-extraction") -> Path:
+    """Write ``out/model.onnx`` (fp32; token ids and mask in) and return its path.
+
+    What comes out is ``last_hidden_state``, or with ``text-classification`` the ``logits`` of its head.
 
     The bytes depend on the weights and the library versions only. Raises :class:`BadInput` for a folder that is
     not a checkpoint.
@@ -72,7 +75,7 @@ def export_onnx(checkpoint: Path, out: Path) -> Path:
         main_export(
             str(checkpoint),
             output=out,
-            task="feature-extraction",
+            task=task,
             library_name="transformers",  # without pooling: ORT's fusions match this graph best
             local_files_only=True,
             do_validation=False,  # parity.py compares with the checkpoint, on real texts

@@ -10,31 +10,31 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rankops.compression.artifact import write_artifact
 from rankops.compression.choose import Choice, choose, paired_difference
-from rankops.compression.export import check_checkpoint, read_pooling
-from rankops.compression.latency import product_throughput, query_latencies
-from rankops.compression.parity import Parity, compare
-from rankops.compression.reference import CheckpointEncoder, torch_threads
+from rankops.compression.latency import latencies
+from rankops.compression.parity import Parity
+from rankops.compression.reference import torch_threads
 from rankops.compression.report import CompressionReport, RungResult
 from rankops.compression.rungs import Rung, Workshop, rungs_for
-from rankops.compression.sampling import sample_texts
-from rankops.compression.targets import available_cores, can_measure, cpu_name, providers_for
+from rankops.compression.subject import Subject, subject_of
+from rankops.compression.targets import available_cores, can_measure, cpu_name
 from rankops.dataset import Dataset
-from rankops.encoding import Encoder, OnnxEncoder
 from rankops.errors import BadInput, GateFailed, IntegrityError
 from rankops.files import write_json
 from rankops.specs import ModelSpec, Target
 
-Score = Callable[[Encoder], np.ndarray]
+Score = Callable[[Any], np.ndarray]
+"""From a model (an encoder or a cross-encoder, as the spec's task has it) to relevance per query."""
 Progress = Callable[[str], None]
-Refusal = Callable[[OnnxEncoder], str | None]
+Refusal = Callable[[Path], str | None]
+MODEL = "model.onnx"
 _MB = 1e6
 
 
@@ -51,23 +51,24 @@ def compress(
 ) -> CompressionReport:
     """Write the winning artifact of ``checkpoint`` and ``compression.json`` into ``out`` and return the report.
 
-    ``score`` returns relevance per query (float, same queries and order for each encoder). ``refusal`` may say why a
-    rung that is inside the budget there must not win (None: it may); it is asked for a rung only after ``score``, so
-    it can move the choice towards more faithful rungs and never towards a better score. Rungs that cannot be built,
-    or are broken, lose with a reason. Raises :class:`BadInput` for a folder that is no checkpoint and
-    :class:`GateFailed` when no rung stays inside ``spec.compression.quality_budget``.
+    ``score`` returns relevance per query (float, same queries and order for each model). ``refusal`` is given a rung's
+    folder and may say why it must not win though it is inside the budget (None: it may); it is asked only after
+    ``score``, so it can move the choice towards more faithful rungs and never towards a better score. Rungs that
+    cannot be built, or are broken, lose with a reason. Raises :class:`BadInput` for a folder that is no checkpoint
+    and :class:`GateFailed` when no rung stays inside ``spec.compression.quality_budget``.
     """
     started = time.perf_counter()
-    check_checkpoint(checkpoint)
+    subject = subject_of(checkpoint, dataset, spec, target)
     with tempfile.TemporaryDirectory(prefix="rankops-ladder-") as scratch:
-        ladder = _Ladder(checkpoint, spec, target, Path(scratch), score, refusal, progress, *sample_texts(dataset))
+        ladder = _Ladder(checkpoint, spec, target, Path(scratch), subject, score, refusal, progress)
         ladder.measure_reference()
         for rung in rungs_for(target):
             ladder.build(rung)
         ladder.measure_latency()
         choice = ladder.choose()
         report = ladder.report(choice, time.perf_counter() - started)
-        write_artifact(out, **ladder.artifact_parts(ladder.built[report.winner]))
+        winner = ladder.built[report.winner]
+        subject.write(out, winner.folder / MODEL, winner.rung.name)
     write_json(out / "compression.json", report.model_dump(mode="json"))
     return report
 
@@ -78,9 +79,9 @@ class _Built:
 
     rung: Rung
     folder: Path
-    encoder: OnnxEncoder
+    model: Any
     parity: Parity
-    products_per_second: float
+    per_second: float
     latency: np.ndarray | None = None
     scores: np.ndarray | None = None
     problem: str | None = None
@@ -92,39 +93,31 @@ class _Ladder:
     spec: ModelSpec
     target: Target
     scratch: Path
+    subject: Subject
     score: Score
     refusal: Refusal
     progress: Progress
-    queries: list[str]
-    products: list[str]
     built: dict[str, _Built] = field(default_factory=dict)
     failed: dict[str, RungResult] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.measured_here = can_measure(self.target)
-        self.pooling = read_pooling(self.checkpoint)
-        self.workshop = Workshop(self.checkpoint, self.scratch, self.target)
-        training = self.spec.training
-        self.reference = CheckpointEncoder(
-            self.checkpoint,
-            max_query_tokens=training.max_query_tokens,
-            max_product_tokens=training.max_product_tokens,
-        )
+        self.workshop = Workshop(self.checkpoint, self.scratch, self.target, self.subject.export_task)
+        self.reference = self.subject.reference()
 
     def measure_reference(self) -> None:
-        """Vectors, throughput (one thread) and relevance of the fp32 checkpoint; export fails here, not in a rung."""
+        """Outputs, throughput (one thread) and relevance of the fp32 checkpoint; export fails here, not in a rung."""
         self.progress(f"compress: {self.spec.name} for {self.target}: the checkpoint's relevance on dev")
         self.reference_scores = self._scores(self.reference)
         if self.reference_scores.mean() <= 0:
             raise BadInput("the checkpoint finds nothing relevant on the dev split", "train it, or look at the dataset")
         with torch_threads(1):
-            self.reference_queries = self.reference.encode(self.queries, role="query")
-            self.reference_products, self.reference_speed = product_throughput(self.reference, self.products)
+            self.reference_outputs, self.reference_speed = self.subject.outputs(self.reference)
         self.progress("compress: export to ONNX")
         self.workshop.export()
 
     def build(self, rung: Rung) -> None:
-        """Build a rung and compare its vectors; a rung that fails is kept with its reason."""
+        """Build a rung and compare its outputs; a rung that fails is kept with its reason."""
         self.progress(f"compress: rung {rung.name}: {rung.what}")
         try:
             built = self._build(rung)
@@ -136,7 +129,7 @@ class _Ladder:
             return
         if problem := built.parity.problem():
             size = _megabytes(built.folder)
-            self.failed[rung.name] = self._lost(rung, problem, size_mb=size, **_cosines(built.parity))
+            self.failed[rung.name] = self._lost(rung, problem, size_mb=size, **built.parity.measures())
             return
         self.built[rung.name] = built
 
@@ -144,14 +137,21 @@ class _Ladder:
         """Milliseconds per query of the checkpoint and of each rung, one thread, interleaved."""
         if not self.built:
             raise GateFailed("no rung of the ladder works:\n" + self._reasons(), "fix the checkpoint; see each reason")
-        self.progress(f"compress: latency of {len(self.queries)} queries on {len(self.built)} rungs and the checkpoint")
-        encoders: dict[str, Encoder] = {"": self.reference}
-        encoders |= {name: built.encoder for name, built in self.built.items()}
+        questions, subject = self.subject.questions, self.subject
+        self.progress(f"compress: latency of {len(questions)} queries on {len(self.built)} rungs and the checkpoint")
+        models: dict[str, Any] = {"": self.reference} | {name: built.model for name, built in self.built.items()}
         with torch_threads(1):
-            taken = query_latencies(encoders, self.queries)
+            taken = latencies({name: partial(subject.ask, model) for name, model in models.items()}, questions)
+            self.batch_ms = {name: self._batch_ms(model) for name, model in models.items()}
         self.reference_latency = taken.pop("")
         for name, latency in taken.items():
             self.built[name].latency = latency
+
+    def _batch_ms(self, model: Any) -> dict[str, float]:
+        """Milliseconds a question, by how many are asked at once."""
+        sizes = [size for size in self.subject.batches if size <= len(self.subject.questions)]
+        taken = latencies({"": partial(self.subject.ask_many, model)}, sizes)[""].min(axis=0) if sizes else []
+        return {str(size): float(ms) / size for size, ms in zip(sizes, taken, strict=True)}
 
     def choose(self) -> Choice:
         """The winner; where latency here says nothing about the target, the declared order stands in for it."""
@@ -159,7 +159,7 @@ class _Ladder:
             cost = {name: _p(built.latency, 50) for name, built in self.built.items()}
         else:
             cost = {name: 2.0**place for place, name in enumerate(self.built)}
-        fidelity = {name: built.parity.cosine_mean for name, built in self.built.items()}
+        fidelity = {name: built.parity.fidelity for name, built in self.built.items()}
         choice = choose(cost, fidelity, self._loss, self.spec.compression.quality_budget)
         if choice.winner is None:
             budget = self.spec.compression.quality_budget
@@ -191,32 +191,14 @@ class _Ladder:
             versions={name: version(name) for name in ("onnxruntime", "optimum", "optimum-onnx", "torch")},
         )
 
-    def artifact_parts(self, built: _Built) -> dict[str, Any]:
-        """Keyword arguments for :func:`write_artifact`."""
-        return self._parts(built.rung, built.folder / "model.onnx")
-
-    def _parts(self, rung: Rung, model: Path) -> dict[str, Any]:
-        return {
-            "model": model,
-            "tokenizer": self.checkpoint / "tokenizer.json",
-            "spec": self.spec,
-            "target": self.target,
-            "rung": rung.name,
-            "dimension": self.reference_products.shape[1],
-            "pooling": self.pooling,
-        }
-
     def _build(self, rung: Rung) -> _Built:
-        model = self.workshop.build(rung)
-        folder = write_artifact(self.scratch / "artifacts" / rung.name, **self._parts(rung, model))
-        encoder = OnnxEncoder(folder, providers=providers_for(self.target))
-        queries = encoder.encode(self.queries, role="query")
-        products, speed = product_throughput(encoder, self.products)
-        parity = compare(self.reference_queries, self.reference_products, queries, products)
-        return _Built(rung, folder, encoder, parity, speed)
+        folder = self.subject.write(self.scratch / "artifacts" / rung.name, self.workshop.build(rung), rung.name)
+        model = self.subject.open(folder)
+        outputs, per_second = self.subject.outputs(model)
+        return _Built(rung, folder, model, self.subject.compare(self.reference_outputs, outputs), per_second)
 
-    def _scores(self, encoder: Encoder) -> np.ndarray:
-        scores = np.asarray(self.score(encoder), dtype=np.float64)
+    def _scores(self, model: Any) -> np.ndarray:
+        scores = np.asarray(self.score(model), dtype=np.float64)
         if scores.ndim != 1 or len(scores) == 0 or not np.isfinite(scores).all():
             raise BadInput("score() must return one finite number per dev query", "look at the dev judgements")
         return scores
@@ -226,14 +208,13 @@ class _Ladder:
         built = self.built[name]
         self.progress(f"compress: relevance of {name} on dev")
         try:
-            encoder = OnnxEncoder(built.folder, threads=available_cores(), providers=providers_for(self.target))
-            built.scores = self._scores(encoder)
+            built.scores = self._scores(self.subject.open(built.folder, threads=available_cores()))
         except IntegrityError as error:
             built.problem = error.problem
             return float("inf")
         reference = float(self.reference_scores.mean())
         loss = (reference - float(built.scores.mean())) / reference
-        if loss <= self.spec.compression.quality_budget and (reason := self.refusal(encoder)) is not None:
+        if loss <= self.spec.compression.quality_budget and (reason := self.refusal(built.folder)) is not None:
             built.problem = reason
             return float("inf")
         return loss
@@ -244,8 +225,9 @@ class _Ladder:
             "size_mb": _megabytes(built.folder),
             "p50_ms": _p(built.latency, 50),
             "p95_ms": _p(built.latency, 95),
-            "products_per_second": built.products_per_second,
-            **_cosines(built.parity),
+            "products_per_second": built.per_second,
+            "batch_ms": self.batch_ms[name],
+            **built.parity.measures(),
         }
         if built.scores is not None:
             difference, interval = paired_difference(built.scores, self.reference_scores)
@@ -286,11 +268,12 @@ class _Ladder:
         weights = sum(path.stat().st_size for path in self.checkpoint.glob("*.safetensors"))
         return RungResult(
             name="checkpoint",
-            what="fp32, PyTorch (sentence-transformers)",
+            what=self.subject.what,
             size_mb=weights / _MB,
             p50_ms=_p(self.reference_latency, 50),
             p95_ms=_p(self.reference_latency, 95),
             products_per_second=self.reference_speed,
+            batch_ms=self.batch_ms[""],
             relevance=float(self.reference_scores.mean()),
             verdict="reference",
             reason="what every rung is compared with",
@@ -306,15 +289,7 @@ class _Ladder:
 
 
 def _megabytes(folder: Path) -> float:
-    return (folder / "model.onnx").stat().st_size / _MB
-
-
-def _cosines(parity: Parity) -> dict[str, float]:
-    return {
-        "cosine_mean": parity.cosine_mean,
-        "cosine_worst": parity.cosine_worst,
-        "top10_overlap": parity.top10_overlap,
-    }
+    return (folder / MODEL).stat().st_size / _MB
 
 
 def _p(values: np.ndarray | None, percent: float) -> float:

@@ -1,6 +1,6 @@
-"""How long one query takes, with the noise of the machine shared fairly between those compared.
+"""How long one question takes, with the noise of the machine shared fairly between those compared.
 
-Each round gives every encoder one block of all queries, in rotating order. Blocks, not single queries, because a
+Each round gives every model one block of all questions, in rotating order. Blocks, not single ones, because a
 server runs one model and keeps its weights in the CPU's cache; rounds, because a shared machine slows and recovers.
 """
 
@@ -8,44 +8,37 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 
-from rankops.encoding import Encoder
-
+T = TypeVar("T")
 _WARM_UP = 3
 
 
-def query_latencies(
-    encoders: Mapping[str, Encoder], queries: Sequence[str], *, rounds: int = 3
+def latencies(
+    calls: Mapping[str, Callable[[T], object]], questions: Sequence[T], *, rounds: int = 3
 ) -> dict[str, np.ndarray]:
-    """Milliseconds per query, batch 1: ``(rounds, len(queries))`` for each encoder."""
-    names = list(encoders)
-    taken = {name: np.empty((rounds, len(queries))) for name in names}
+    """Milliseconds per question, one at a time: ``(rounds, len(questions))`` for each model's call."""
+    names = list(calls)
+    taken = {name: np.empty((rounds, len(questions))) for name in names}
     with _no_collection():
         for number in range(rounds):
             shift = number % len(names)
             for name in names[shift:] + names[:shift]:
-                taken[name][number] = _block(encoders[name], queries)
+                taken[name][number] = _block(calls[name], questions)
     return taken
 
 
-def product_throughput(encoder: Encoder, texts: Sequence[str]) -> tuple[np.ndarray, float]:
-    """The vectors of ``texts`` and products per second while they were made."""
-    start = time.perf_counter()
-    vectors = encoder.encode(texts, role="product")
-    return vectors, len(texts) / (time.perf_counter() - start)
-
-
-def _block(encoder: Encoder, queries: Sequence[str]) -> list[float]:
-    for query in queries[:_WARM_UP]:
-        encoder.encode([query], role="query")
+def _block(call: Callable[[T], object], questions: Sequence[T]) -> list[float]:
+    for question in questions[:_WARM_UP]:
+        call(question)
     taken = []
-    for query in queries:
+    for question in questions:
         start = time.perf_counter()
-        encoder.encode([query], role="query")
+        call(question)
         taken.append((time.perf_counter() - start) * 1e3)
     return taken
 

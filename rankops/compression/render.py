@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rankops.compression.report import CompressionReport, RungResult
 
-_HEADER = ("rung", "", "MB", "p50 ms", "p95 ms", "relevance", "lost", "cosine mean / worst", "why")
+_HEADER = ("rung", "", "MB", "p50 ms", "p95 ms", "relevance", "lost", "like the checkpoint", "why")
 
 
 def summary(report: CompressionReport) -> str:
@@ -43,7 +43,11 @@ def _cells(row: RungResult) -> tuple[str, ...]:
     relevance = _number(row.relevance, ".4f")
     if row.interval is not None:
         relevance += f" ({row.difference:+.4f}, {row.interval[0]:+.4f} to {row.interval[1]:+.4f})"
-    cosine = "-" if row.cosine_mean is None else f"{row.cosine_mean:.4f} / {row.cosine_worst:.4f}"
+    alike = "-"
+    if row.cosine_mean is not None:
+        alike = f"cosine {row.cosine_mean:.4f}, worst {row.cosine_worst:.4f}"
+    elif row.correlation is not None:
+        alike = f"correlation {row.correlation:.4f}, off by {row.largest_difference:.3f} at most"
     return (
         f"**{row.name}**" if row.verdict == "won" else row.name,
         row.verdict,
@@ -52,7 +56,7 @@ def _cells(row: RungResult) -> tuple[str, ...]:
         _number(row.p95_ms, ".2f"),
         relevance,
         _number(row.loss_share, "+.2%"),
-        cosine,
+        alike,
         row.reason.replace("|", "\\|").replace("\n", " "),
     )
 

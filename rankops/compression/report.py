@@ -16,10 +16,11 @@ class _Frozen(BaseModel):
 class RungResult(_Frozen):
     """One row of the ladder. None means: not measured, and ``reason`` says why.
 
-    ``relevance`` is the mean over dev queries of what the ladder's ``score`` returns (nDCG@10), ``difference`` the
+    ``relevance`` is the mean over dev queries of what the ladder's ``score`` returns (nDCG@10, F1), ``difference`` the
     paired mean difference to the checkpoint with its 95 % bootstrap ``interval``, ``loss_share`` the part of the
-    checkpoint's relevance that is lost (negative: won). Latencies are milliseconds a query, batch 1, one thread:
-    percentiles over queries of each query's best round.
+    checkpoint's relevance that is lost (negative: won). Latencies are milliseconds a query (or pair), batch 1, one
+    thread: percentiles over queries of each query's best round. ``products_per_second`` counts products encoded, or
+    pairs scored. Vectors are compared by cosine and overlap, logits by correlation and largest difference.
     """
 
     name: str
@@ -35,6 +36,9 @@ class RungResult(_Frozen):
     cosine_mean: float | None = None
     cosine_worst: float | None = None
     top10_overlap: float | None = None
+    correlation: float | None = None
+    largest_difference: float | None = None
+    batch_ms: dict[str, float] = Field(default_factory=dict, description="ms a pair, by pairs asked at once")
     verdict: Literal["won", "lost", "reference"]
     reason: str
 
@@ -80,6 +84,7 @@ class CompressionReport(_Frozen):
             "speedup": self.speedup,
             "cosine_mean": won.cosine_mean,
             "cosine_worst": won.cosine_worst,
+            "correlation": won.correlation,
         }
         facts: dict[str, float | str | bool] = {name: value for name, value in numbers.items() if value is not None}
         return {"rung": self.winner, "target": self.target, "measured_here": self.measured_here, **facts}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rankops.compression.export import export_onnx, fuse
+from rankops.compression.export import ExportTask, export_onnx, fuse
 from rankops.errors import BadInput
 from rankops.specs import Target
 
@@ -87,16 +87,19 @@ def rungs_for(target: Target) -> tuple[Rung, ...]:
 class Workshop:
     """Builds rungs of one checkpoint in ``scratch``; shared graphs are made once."""
 
-    def __init__(self, checkpoint: Path, scratch: Path, target: Target) -> None:
+    def __init__(
+        self, checkpoint: Path, scratch: Path, target: Target, task: ExportTask = "feature-extraction"
+    ) -> None:
         self._checkpoint = checkpoint
         self._scratch = scratch
         self._target = target
+        self._task: ExportTask = task
         self.exported = scratch / "exported"
 
     def export(self) -> Path:
         """The plain fp32 graph; raises when the checkpoint cannot be exported at all."""
         if not (self.exported / "model.onnx").is_file():
-            export_onnx(self._checkpoint, self.exported)
+            export_onnx(self._checkpoint, self.exported, self._task)
         return self.exported
 
     def build(self, rung: Rung) -> Path:

@@ -18,8 +18,7 @@ from rankops.errors import BadInput
 from rankops.text import normalize_query
 
 _FORMATS = ".parquet, .csv, .tsv, .jsonl, .ndjson (each may end in .gz, except .parquet)"
-_MAX_ATTRIBUTES = 8
-_MAX_VALUE = 40
+_MAX_VALUE = 200
 
 
 def import_table(
@@ -94,6 +93,7 @@ def import_icecat(folder: Path) -> Dataset:
     pool = _tsv(folder / "candidates_test.tsv", ["query_id", "product_id"]).sort("query_id", "product_id")
     pools = pool.group_by("query_id", maintain_order=True).agg("product_id")
     splits = {split: queries.filter(pl.col("split") == split).height for split in ("train", "dev", "test")}
+    raters = _icecat_raters(folder / "raters_train_dev.tsv")
     return Dataset(
         catalogue=catalogue.sort("product_id"),
         interactions=pl.DataFrame(schema=COLUMNS["interactions"]),
@@ -104,9 +104,22 @@ def import_icecat(folder: Path) -> Dataset:
             "source": "search_icecat",
             "judged_by": "raters",
             "candidates": dict(pools.iter_rows()),
+            **({"raters": raters} if raters else {}),
             "counts": {"products": catalogue.height, "judgements": judgements.height, **splits},
         },
     )
+
+
+def _icecat_raters(path: Path) -> dict[str, float | int | None]:
+    """How far the raters of train and dev agree; nothing where the file of single ratings is absent."""
+    from rankops.data.raters import agreement
+
+    if not path.is_file():
+        return {}
+    names = ["rater1", "rater2", "rater3"]
+    wide = _tsv(path, ["query_id", "product_id", *names])
+    long = wide.unpivot(on=names, index=["query_id", "product_id"], variable_name="rater", value_name="grade")
+    return agreement(long.with_columns(pl.col("grade").cast(pl.Int64))).facts()
 
 
 def _icecat_queries(path: Path) -> pl.DataFrame:
@@ -165,11 +178,13 @@ def _icecat_product(item: dict[str, Any]) -> tuple[str | None, ...]:
 
 
 def _icecat_attributes(attributes: Mapping[str, Any]) -> str:
-    """The first textual attributes, in words: ``type Original; ink type Dye-based ink``; measures are left out."""
+    """The textual attributes, in words: ``type Original; ink type Dye-based ink``; measures and essays are left out.
+
+    Words are searched in all of them; an encoder reads as far as its length goes.
+    """
     named = (
         (key.removeprefix("attr_t_").replace("_", " ").strip(), str(value))
         for key, value in attributes.items()
         if key.startswith("attr_t_")
     )
-    short = [f"{key} {value}" for key, value in named if len(value) <= _MAX_VALUE]
-    return "; ".join(short[:_MAX_ATTRIBUTES])
+    return "; ".join(f"{key} {value}" for key, value in named if len(value) <= _MAX_VALUE)

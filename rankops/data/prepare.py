@@ -9,6 +9,7 @@ from typing import get_args
 
 import polars as pl
 
+from rankops.baskets import NO_QUERY
 from rankops.data.labels import judgements_from_clicks
 from rankops.data.splits import assign_splits
 from rankops.data.tables import check_table
@@ -53,7 +54,9 @@ def build_dataset(
     grades from clicks. Train queries always get grades from clicks. Dev and test keep at most ``max_dev`` and
     ``max_test`` queries (chosen by hash, so the choice is stable), each with at least one grade above 0; held-out
     queries beyond that are dropped, never moved to train. Rows are in a fixed order: same input, same bytes.
-    Raises :class:`BadInput` for a table that breaks a rule, an empty window, or no held-out query with a grade.
+    Without any search (all queries are ``-``) there are no queries and no judgements: next-item questions come from
+    the baskets. Raises :class:`BadInput` for a table that breaks a rule, an empty window, or no held-out query with a
+    grade.
     """
     report = progress or _silent
     window = interactions.filter(pl.col("day").is_between(first_day, last_day))
@@ -67,10 +70,13 @@ def build_dataset(
     window = check_table("interactions", window, f"{source} (interactions)", catalogue=products)
     window = window.sort("day", "search_id", "position")
     report("splitting queries by near-duplicate groups")
-    queries = _query_table(normalized(window), products, seed)
-    clicks = judgements_from_clicks(window)
+    # Events that were no search (invoices, sessions) are kept for who learns from baskets; they ask nothing.
+    searches = window.filter(pl.col("query") != NO_QUERY)
+    queries = _query_table(normalized(searches), products, seed)
+    clicks = judgements_from_clicks(searches)
     report(f"judging held-out queries of {queries.height:,}")
-    judged = _held_out_grades(queries, judgements_for, clicks, {"dev": max_dev, "test": max_test})
+    caps = {"dev": max_dev, "test": max_test} if searches.height else {}
+    judged = _held_out_grades(queries, judgements_for, clicks, caps)
     kept = queries.filter((pl.col("split") == "train") | pl.col("query").is_in(judged["query"].unique().implode()))
     judgements = _judgement_table(kept, judged, clicks, products)
     info = {
@@ -80,7 +86,7 @@ def build_dataset(
         "first_day": first_day.isoformat(),
         "last_day": last_day.isoformat(),
         "judged_by": "clicks" if judgements_for is None else "raters",
-        "propensities": estimate_propensities(window)["propensity"].round(4).to_list(),
+        "propensities": estimate_propensities(searches)["propensity"].round(4).to_list(),
     }
     dataset = Dataset(catalogue=products, interactions=window, queries=kept, judgements=judgements, info=info)
     return replace(dataset, info={**info, "counts": _counts(dataset)})
@@ -131,7 +137,7 @@ def _held_out_grades(
     queries: pl.DataFrame, judgements_for: Judge | pl.DataFrame | None, clicks: pl.DataFrame, caps: dict[str, int]
 ) -> pl.DataFrame:
     """``query, product_id, grade`` of the dev and test queries that are kept."""
-    parts = []
+    parts = [clicks.clear()]
     for split, cap in caps.items():
         # query_id is a hash: the first ``cap`` by id are a fixed random sample.
         names = queries.filter(pl.col("split") == split).sort("query_id")["query"].to_list()

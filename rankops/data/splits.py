@@ -48,30 +48,32 @@ def within_one_edit(left: str, right: str) -> bool:
     return longer[1:] == shorter
 
 
-class _Groups:
-    """Union-find with path halving."""
+class Groups:
+    """Disjoint sets of 0..count-1 (union-find with path halving); a set is named by its smallest member."""
 
     def __init__(self, count: int) -> None:
         self._parent = list(range(count))
 
     def find(self, item: int) -> int:
+        """The smallest member of the item's group."""
         while self._parent[item] != item:
             self._parent[item] = self._parent[self._parent[item]]
             item = self._parent[item]
         return item
 
     def join(self, left: int, right: int) -> None:
+        """Make one group of two."""
         left, right = self.find(left), self.find(right)
         self._parent[max(left, right)] = min(left, right)
 
 
-def _join_equal(groups: _Groups, keys: Iterable[str]) -> None:
+def _join_equal(groups: Groups, keys: Iterable[str]) -> None:
     first: dict[str, int] = {}
     for index, key in enumerate(keys):
         groups.join(first.setdefault(key, index), index)
 
 
-def _join_close(groups: _Groups, texts: Sequence[str]) -> None:
+def _join_close(groups: Groups, texts: Sequence[str]) -> None:
     """Join texts within one edit: such texts share a string in their deletion neighbourhoods (the converse is
     not true, so each candidate pair is verified)."""
     owner = {text: index for index, text in reversed(list(enumerate(texts)))}
@@ -95,7 +97,7 @@ def near_duplicate_groups(queries: Sequence[str], groups: Sequence[str] | None =
         raise BadInput(f"{len(groups)} group labels for {len(queries)} queries", "give one label per query")
     texts = [normalize_query(query) for query in queries]
     keys = [word_key(text) for text in texts]
-    union = _Groups(len(texts))
+    union = Groups(len(texts))
     _join_equal(union, texts)
     _join_equal(union, keys)
     _join_close(union, texts)

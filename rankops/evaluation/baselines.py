@@ -7,7 +7,6 @@ ranks only the products named for it, all of them up to ``k`` (a judged pool, fo
 
 from __future__ import annotations
 
-import logging
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankops.errors import BadInput
+from rankops.fusion import DIGITS, Hybrid, top_rows
+from rankops.lexical import LexicalIndex
 from rankops.text import normalize_query
 
 if TYPE_CHECKING:
@@ -25,13 +26,6 @@ Queries = Sequence[tuple[str, str]]
 """``(query_id, text)`` pairs."""
 Candidates = Mapping[str, Collection[str]]
 RankedLists = dict[str, list[str]]
-
-BM25_K1 = 1.2
-BM25_B = 0.75
-"""The defaults of Lucene, Elasticsearch, OpenSearch and Solr: what a shop that never tuned its engine runs."""
-
-_DIGITS = 6
-"""Cosines that agree to this many digits are ties: beyond it, float32 sums depend on the block they were made in."""
 
 _BLOCK = 16_000_000  # scores held in memory at a time (64 MB of float32)
 
@@ -65,30 +59,15 @@ def bm25_run(
     k: int = 100,
     candidates: Candidates | None = None,
 ) -> RankedLists:
-    """BM25 (Lucene's variant, ``k1`` 1.2, ``b`` 0.75) over the products' texts.
+    """BM25 (see :mod:`rankops.lexical`) over the products' texts, ``k1`` and ``b`` as search engines ship them.
 
-    Text is lower-cased, split into words (single letters and numbers stay: "size m", "ps 5"), cleared of English
-    stop words and reduced to singular. Products without any query word are not returned, unless they are
-    ``candidates``.
+    Products without any query word are not returned, unless they are ``candidates``.
     """
-    import bm25s
-
-    logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets its own logger to DEBUG on import
     ids = _checked_ids(product_texts, product_ids)
-    if not product_texts:
-        return {query_id: [] for query_id, _ in queries}
     order = np.argsort(ids, kind="stable")
-    documents = [bm25_tokens(product_texts[i]) for i in order]
-    index = bm25s.BM25(k1=BM25_K1, b=BM25_B, method="lucene")
-    index.index(documents, show_progress=False)
-    known = {word for document in documents for word in document}
-
-    def scores() -> Iterator[NDArray[np.float32]]:
-        for _, text in queries:
-            words = [word for word in bm25_tokens(normalize_query(text)) if word in known]
-            yield index.get_scores(words) if words else np.zeros(len(order), dtype=np.float32)
-
-    return _rank(queries, scores(), ids[order], k=k, candidates=candidates, positive_only=True)
+    index = LexicalIndex.build({"text": [product_texts[i] for i in order]})
+    scores = (index.match(text).fields[0] for _, text in queries)
+    return _rank(queries, scores, ids[order], k=k, candidates=candidates, positive_only=True)
 
 
 def encoder_run(
@@ -108,54 +87,75 @@ def encoder_run(
     :class:`BadInput` when texts, ids or vectors differ in number.
     """
     ids = _checked_ids(product_texts, product_ids)
+    order = np.argsort(ids, kind="stable")
+    scores = _cosines(encoder, queries, product_texts, product_vectors, order, progress)
+    return _rank(queries, (np.round(row, DIGITS) for row in scores), ids[order], k=k, candidates=candidates)
+
+
+def hybrid_run(
+    encoder: Encoder,
+    hybrid: Hybrid,
+    queries: Queries,
+    product_texts: Sequence[str],
+    product_ids: Sequence[str],
+    *,
+    k: int = 100,
+    product_vectors: NDArray[np.float32] | None = None,
+    candidates: Candidates | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> RankedLists:
+    """Exact search by the fused score of vectors and words (see :mod:`rankops.fusion`), as the server answers.
+
+    The products must be in the order of the hybrid's lexical index, which is that of their ids. Otherwise as
+    :func:`encoder_run`.
+    """
+    ids = _checked_ids(product_texts, product_ids)
+    if len(ids) != len(hybrid.lexical) or np.any(ids[1:] < ids[:-1]):
+        raise BadInput(
+            f"{len(ids)} products for a lexical index of {len(hybrid.lexical)}, or they are not sorted by id",
+            "index the same products, sorted by id",
+        )
     if product_vectors is None:
         if progress is not None:
             progress(f"encoding {len(product_texts):,} products")
         product_vectors = encoder.encode(product_texts, role="product")
-    if len(product_vectors) != len(ids):
+    vectors = np.ascontiguousarray(product_vectors, dtype=np.float32)
+    place = {} if candidates is None else {name: position for position, name in enumerate(ids.tolist())}
+
+    def scores() -> Iterator[NDArray[np.float32]]:
+        cosines = _cosines(encoder, queries, product_texts, vectors, np.arange(len(ids)), progress)
+        for (query_id, text), row in zip(queries, cosines, strict=True):
+            pool = () if candidates is None else _positions(place, candidates.get(query_id, ()), query_id)
+            yield hybrid.scores(text, row, vectors, also=pool)
+
+    return _rank(queries, scores(), ids, k=k, candidates=candidates)
+
+
+def _cosines(
+    encoder: Encoder,
+    queries: Queries,
+    product_texts: Sequence[str],
+    product_vectors: NDArray[np.float32] | None,
+    order: NDArray[np.intp],
+    progress: Callable[[str], None] | None,
+) -> Iterator[NDArray[np.float32]]:
+    """For each query the cosine of every product, (n,), in ``order``."""
+    if product_vectors is None:
+        if progress is not None:
+            progress(f"encoding {len(product_texts):,} products")
+        product_vectors = encoder.encode(product_texts, role="product")
+    if len(product_vectors) != len(product_texts):
         raise BadInput(
-            f"{len(product_vectors)} product vectors for {len(ids)} products",
+            f"{len(product_vectors)} product vectors for {len(product_texts)} products",
             "encode the products again with this encoder",
         )
     if not queries:
-        return {}
+        return
     query_vectors = encoder.encode([normalize_query(text) for _, text in queries], role="query")
-    order = np.argsort(ids, kind="stable")
     matrix = np.ascontiguousarray(product_vectors[order], dtype=np.float32)
-
-    def scores() -> Iterator[NDArray[np.float32]]:
-        rows = max(1, _BLOCK // max(1, len(matrix)))
-        for start in range(0, len(query_vectors), rows):
-            yield from np.round(query_vectors[start : start + rows] @ matrix.T, _DIGITS)
-
-    return _rank(queries, scores(), ids[order], k=k, candidates=candidates)
-
-
-def bm25_tokens(text: str) -> list[str]:
-    """The words of ``text`` as BM25 sees them: lower case, no English stop words, singular."""
-    import re
-
-    from bm25s.stopwords import STOPWORDS_EN
-
-    return [singular(word) for word in re.findall(r"\w+", text.lower()) if word not in STOPWORDS_EN]
-
-
-def singular(word: str) -> str:
-    """Harman's S-stemmer ("How effective is suffixing?", JASIS 42(1), 1991), the rules of Lucene's minimal stemmer.
-
-    Only plurals are removed: stronger stemmers conflate too much in product titles. Unlike the original, words in
-    -aes, -ees and -oes lose their s too, or "shoes" would not find "shoe".
-
-    >>> [singular(w) for w in ("batteries", "cables", "shoes", "glass")]
-    ['battery', 'cable', 'shoe', 'glass']
-    """
-    if len(word) < 3 or not word.endswith("s"):
-        return word
-    if word.endswith("ies") and not word.endswith(("eies", "aies")):
-        return word[:-3] + "y"
-    if word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
-        return word[:-1]
-    return word if word.endswith(("us", "ss")) else word[:-1]
+    rows = max(1, _BLOCK // max(1, len(matrix)))
+    for start in range(0, len(query_vectors), rows):
+        yield from query_vectors[start : start + rows] @ matrix.T
 
 
 def _rank(
@@ -172,22 +172,13 @@ def _rank(
     place = {} if candidates is None else {name: position for position, name in enumerate(ids.tolist())}
     for (query_id, _), row in zip(queries, scores, strict=True):
         if candidates is None:
-            best = _top(row, k)
+            best = top_rows(row, k)
             best = best[row[best] > 0] if positive_only else best
         else:
             pool = _positions(place, candidates.get(query_id, ()), query_id)
-            best = pool[_top(row[pool], k)]
+            best = pool[top_rows(row[pool], k)]
         run[query_id] = ids[best].tolist()
     return run
-
-
-def _top(scores: NDArray[Any], k: int) -> NDArray[np.intp]:
-    """Positions of the ``k`` highest scores, highest first, ties by position."""
-    positions = np.arange(len(scores))
-    if k < len(scores):
-        threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
-        positions = np.flatnonzero(scores >= threshold)  # may be more than k: ties at the edge
-    return positions[np.argsort(-scores[positions], kind="stable")][:k]
 
 
 def _positions(place: Mapping[str, int], wanted: Collection[str], query_id: str) -> NDArray[np.intp]:

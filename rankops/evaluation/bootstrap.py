@@ -121,19 +121,6 @@ def interval_of(draws: Floats, mean: float, *, confidence: float, n: int, groups
     )
 
 
-def loss_p_value(interval: Interval) -> float:
-    """One-sided p-value of "the true mean is not below zero": small where a loss is proven.
-
-    A t test with the bootstrap's standard error and ``groups - 1`` degrees of freedom. Unlike a share of
-    resamples it can be smaller than ``1 / resamples``, which a correction for many slices needs.
-    """
-    if interval.standard_error == 0:
-        return 0.0 if interval.mean < 0 else 1.0
-    from scipy.special import stdtr
-
-    return float(stdtr(interval.groups - 1, interval.mean / interval.standard_error))
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjusted p-values, in input order (Holm, Scandinavian Journal of Statistics 6(2), 1979).
 

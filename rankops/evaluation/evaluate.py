@@ -11,7 +11,9 @@ from rankops.errors import BadInput
 from rankops.evaluation.bootstrap import Interval, mean_interval
 from rankops.evaluation.gate import Scores, align, decide, slices_of
 from rankops.evaluation.metrics import METRICS, Run, judged_at, per_query
+from rankops.evaluation.randomization import benjamini_hochberg, loss_p_value, two_sided
 from rankops.evaluation.results import Comparison, Evaluation, RegressedQuery, Slice, SystemScore, Verdict
+from rankops.evaluation.slices import Slicer, with_slices
 from rankops.specs import GateSpec, Metric
 
 WORST_QUERIES = 10
@@ -27,20 +29,23 @@ def evaluate(
     spec: GateSpec,
     split: Split = "test",
     metrics: Sequence[Metric] = METRICS,
+    slicers: Mapping[str, Slicer] | None = None,
 ) -> Evaluation:
     """Score ``runs`` (``{system: run}``) on a split and decide whether ``challenger`` may go further.
 
     ``metrics`` are those that suit the task; the spec's must be one of them. Only queries with a product of grade
     ``spec.min_grade`` or more count, the same ones for every system and metric; the others are counted in
-    ``skipped_queries`` (with ``f1``, saying no is an answer too: every judged query counts). Raises
+    ``skipped_queries`` (with ``f1``, saying no is an answer too: every judged query counts). ``slicers`` adds
+    dimensions to those of :mod:`rankops.evaluation.slices`. Raises
     :class:`BadInput` when a floor of the spec, the challenger or the champion has no run, when the gate's metric is
     none of the task's, or when no query of the split can be scored.
     """
     _require_runs(runs, challenger, champion, spec)
     if spec.metric not in metrics:
         raise BadInput(f"the gate's metric {spec.metric} does not suit the task", f"use one of {', '.join(metrics)}")
-    lowest = 0 if "f1" in metrics else spec.min_grade
-    queries, judgements, skipped = _scorable(dataset, split, lowest)
+    lowest = lowest_grade(metrics, spec)
+    queries, judgements, skipped = scorable(dataset, split, lowest)
+    queries, dimensions = with_slices(dataset, queries, more=slicers)
     table = score(runs, judgements, min_grade=spec.min_grade)
     scores = {metric: align(table, queries, list(runs), metric) for metric in metrics}
     gated = scores[spec.metric]
@@ -55,7 +60,7 @@ def evaluate(
         skipped_queries=skipped,
         systems=_systems(runs, judgements, scores, spec),
         comparisons=_comparisons(runs, scores, spec, challenger),
-        slices=_slices(gated, spec, challenger, reference),
+        slices=_slices(gated, dimensions, spec, challenger, reference),
         regressed=_regressed(dataset, runs, gated, challenger, reference),
         decision=decide(spec, table, queries, challenger=challenger, champion=champion),
     )
@@ -88,7 +93,12 @@ def _require_runs(runs: Mapping[str, Run], challenger: str, champion: str | None
         raise BadInput(f"challenger and champion are both {challenger!r}", "give the two runs different names")
 
 
-def _scorable(dataset: Dataset, split: Split, min_grade: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+def lowest_grade(metrics: Sequence[Metric], spec: GateSpec) -> int:
+    """The grade that a query needs to be scored: any where saying no is an answer."""
+    return 0 if "f1" in metrics else spec.min_grade
+
+
+def scorable(dataset: Dataset, split: Split, min_grade: int) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """The split's queries that have something relevant, their judgements, and how many others there are."""
     held_out = dataset.split(split)
     relevant = dataset.judgements.filter(pl.col("grade") >= min_grade)
@@ -143,21 +153,22 @@ def _comparisons(
     return found
 
 
-def _slices(scores: Scores, spec: GateSpec, challenger: str, reference: str | None) -> list[Slice]:
-    found = []
-    for name, rows in slices_of(scores.queries):
-        groups = {group for group, kept in zip(scores.groups, rows, strict=True) if kept}
-        comparable = rows.sum() >= spec.min_slice_queries and len(groups) >= 2
-        found.append(
-            Slice(
-                name=name,
-                n=int(rows.sum()),
-                means={system: float(values[rows].mean()) for system, values in scores.values.items()},
-                difference=scores.difference(challenger, reference, spec, rows)
-                if comparable and reference is not None
-                else None,
-            )
-        )
+def _slices(
+    scores: Scores, dimensions: Sequence[str], spec: GateSpec, challenger: str, reference: str | None
+) -> list[Slice]:
+    found, compared, p_values = [], [], []
+    for name, rows in slices_of(scores.queries, dimensions):
+        groups = [group for group, kept in zip(scores.groups, rows, strict=True) if kept]
+        means = {system: float(values[rows].mean()) for system, values in scores.values.items()}
+        part = Slice(name=name, n=int(rows.sum()), means=means, difference=None)
+        if reference is not None and rows.sum() >= spec.min_slice_queries and len(set(groups)) >= 2:
+            part.difference = scores.difference(challenger, reference, spec, rows)
+            change = (scores.values[challenger] - scores.values[reference])[rows]
+            compared.append(part)
+            p_values.append(two_sided(loss_p_value(change, groups), loss_p_value(-change, groups)))
+        found.append(part)
+    for part, q_value in zip(compared, benjamini_hochberg(p_values), strict=True):
+        part.q_value = q_value
     return found
 
 

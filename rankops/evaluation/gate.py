@@ -23,14 +23,13 @@ from rankops.evaluation.bootstrap import (
     Interval,
     holm,
     interval_of,
-    loss_p_value,
     paired_difference,
     resampled_means,
 )
 from rankops.evaluation.metrics import LABELS
+from rankops.evaluation.randomization import loss_p_value
 from rankops.specs import CompressionSpec, GateSpec, Metric
 
-SLICE_COLUMNS = ("popularity", "category")
 _NAMED = 5  # small slices that a reason lists by name
 
 
@@ -61,6 +60,14 @@ class GateDecision(BaseModel):
         if not self.passed:
             failing = "; ".join(check.explanation for check in self.checks if not check.passed)
             raise GateFailed(f"{what} does not pass the gate: {failing}", "improve the model or add judged queries")
+
+    def joined_by(self, checks: Sequence[GateCheck]) -> GateDecision:
+        """This decision and further checks: passed where all of them are; failing reasons come first."""
+        failing = [check.explanation for check in checks if not check.passed]
+        held = self.reasons if not failing or not self.passed else []
+        return GateDecision(
+            passed=self.passed and not failing, reasons=[*failing, *held], checks=[*self.checks, *checks]
+        )
 
 
 @dataclass(frozen=True)
@@ -255,14 +262,17 @@ def _remedy(spec: GateSpec, difference: Interval) -> str:
 def _slices(spec: GateSpec, scores: Scores, challenger: str, champion: str) -> tuple[list[GateCheck], list[str]]:
     """A check for each slice that is large enough, and the names of those that are not."""
     tested: list[tuple[str, Interval]] = []
+    p_values: list[float] = []
     small: list[str] = []
-    for name, rows in slices_of(scores.queries):
-        groups = {group for group, kept in zip(scores.groups, rows, strict=True) if kept}
-        if rows.sum() < spec.min_slice_queries or len(groups) < 2:
+    lost = scores.values[challenger] - scores.values[champion]
+    for name, rows in slices_of(scores.queries, spec.slices):
+        groups = [group for group, kept in zip(scores.groups, rows, strict=True) if kept]
+        if rows.sum() < spec.min_slice_queries or len(set(groups)) < 2:
             small.append(name)
         else:
             tested.append((name, scores.difference(challenger, champion, spec, rows)))
-    adjusted = holm([loss_p_value(interval) for _, interval in tested])
+            p_values.append(loss_p_value(lost[rows], groups))
+    adjusted = holm(p_values)
     alpha = (1 - spec.confidence) / 2
     checks = []
     for (name, interval), p_value in zip(tested, adjusted, strict=True):
@@ -287,12 +297,17 @@ def _too_small(spec: GateSpec, small: Sequence[str]) -> str:
     return f"Slices with too few queries to judge (below {spec.min_slice_queries}): {', '.join(small[:_NAMED])}{more}."
 
 
-def slices_of(queries: pl.DataFrame) -> list[tuple[str, NDArray[np.bool_]]]:
-    """``("column=value", rows)`` for each value of popularity and category, in the columns' order, then by name."""
+def slices_of(queries: pl.DataFrame, columns: Sequence[str]) -> list[tuple[str, NDArray[np.bool_]]]:
+    """``("column=value", rows)`` for each value of the columns, in their order, then by name.
+
+    Columns that the data does not have, and queries without a value, are in no slice.
+    """
     found = []
-    for column in SLICE_COLUMNS:
-        labels = queries[column].fill_null("(none)")
-        found += [(f"{column}={value}", (labels == value).to_numpy()) for value in labels.unique().sort()]
+    for column in columns:
+        if column in queries.columns:
+            labels = queries[column]
+            values = labels.drop_nulls().unique().sort()
+            found += [(f"{column}={value}", (labels == value).fill_null(False).to_numpy()) for value in values]
     return found
 
 

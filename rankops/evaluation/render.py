@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rankops.evaluation.bootstrap import Interval
 from rankops.evaluation.gate import GateCheck, GateDecision
+from rankops.evaluation.markdown import cell, difference_cell, escape, mean_cell, table
 from rankops.evaluation.metrics import LABELS
+from rankops.evaluation.render_breadth import breadth_markdown
 from rankops.evaluation.results import Evaluation, RegressedQuery
 
 _LONGEST = 60
+_MOST_SLICES = 20
+_LIKELY = 0.05
 
 
 def evaluation_markdown(evaluation: Evaluation) -> str:
@@ -33,6 +36,8 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
             f"### Queries that lost most against `{evaluation.reference}`",
             worst_queries_markdown(evaluation),
         ]
+    if evaluation.breadth is not None:
+        sections.append(breadth_markdown(evaluation, evaluation.breadth))
     if evaluation.skipped_queries:
         sections.append(f"{evaluation.skipped_queries} queries without a relevant product were left out.")
     return "\n\n".join(sections) + "\n"
@@ -76,15 +81,27 @@ def comparisons_markdown(evaluation: Evaluation) -> str:
 
 
 def slices_markdown(evaluation: Evaluation) -> str:
-    """One row for each slice: queries, both means, paired difference."""
+    """One row for each slice that is large enough, those that lose most first; a line counts the others.
+
+    A difference is marked where it holds after Benjamini and Hochberg's correction over all slices.
+    """
     if evaluation.reference is None:
         return "There is no other system to compare with."
+    compared = [(part, part.difference) for part in evaluation.slices if part.difference is not None]
+    ranked = sorted(compared, key=lambda pair: pair[1].mean)
     rows = []
-    for part in evaluation.slices:
+    for part, difference in ranked[:_MOST_SLICES]:
         ours, theirs = part.means[evaluation.challenger], part.means[evaluation.reference]
-        difference = "too few queries" if part.difference is None else difference_cell(part.difference)
-        rows.append([cell(part.name), str(part.n), _bold(ours, theirs), _bold(theirs, ours), difference])
-    return table(["slice", "queries", f"`{evaluation.challenger}`", f"`{evaluation.reference}`", "difference"], rows)
+        sure = "" if part.q_value is None else f"{'**' if part.q_value <= _LIKELY else ''}{part.q_value:.3f}"
+        sure += "**" if sure.startswith("**") else ""
+        rows.append(
+            [cell(part.name), str(part.n), _bold(ours, theirs), _bold(theirs, ours), difference_cell(difference), sure]
+        )
+    header = ["slice", "queries", f"`{evaluation.challenger}`", f"`{evaluation.reference}`", "difference", "q"]
+    small = len(evaluation.slices) - len(compared)
+    notes = [f"{len(ranked) - _MOST_SLICES} slices that lose less or gain are left out."] * (len(ranked) > _MOST_SLICES)
+    notes += [f"{small} slices have too few queries to compare."] * (small > 0)
+    return "\n\n".join([table(header, rows), " ".join(notes)]).strip() if rows else " ".join(notes)
 
 
 def worst_queries_markdown(evaluation: Evaluation, limit: int = 10) -> str:
@@ -94,35 +111,6 @@ def worst_queries_markdown(evaluation: Evaluation, limit: int = 10) -> str:
     rows = [_regressed_row(query) for query in evaluation.regressed[:limit]]
     header = ["query", LABELS[evaluation.metric], f"`{evaluation.challenger}` shows", f"`{evaluation.reference}` shows"]
     return table(header, rows)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A GitHub-flavoured Markdown table; cells must be escaped already."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def mean_cell(interval: Interval, *, bold: bool = False) -> str:
-    """``0.412 [0.391, 0.433]``, the mean in bold where asked."""
-    mean = f"**{interval.mean:.3f}**" if bold else f"{interval.mean:.3f}"
-    return f"{mean} [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def difference_cell(interval: Interval) -> str:
-    """``+0.031 [+0.012, +0.050]``."""
-    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
-
-
-def cell(text: str) -> str:
-    """Escaped text on one line, safe inside a table."""
-    return escape(" ".join(text.split())).replace("|", "\\|")
-
-
-def escape(text: str) -> str:
-    """Text in which Markdown and HTML mean nothing, and ``@name`` and ``#1`` refer to nobody and nothing."""
-    for special in "\\`*_<>[]~":
-        text = text.replace(special, f"\\{special}")
-    return text.replace("@", "@\u200b").replace("#", "#\u200b")
 
 
 def _check_row(check: GateCheck) -> list[str]:

@@ -9,7 +9,12 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from rankops.evaluation.bootstrap import Interval
+from rankops.evaluation.decision_quality import DecisionQuality
+from rankops.evaluation.fairness import Fairness
 from rankops.evaluation.gate import GateDecision
+from rankops.evaluation.leaks import Leak
+from rankops.evaluation.power import GatePower
+from rankops.evaluation.robustness import Robustness
 from rankops.specs import Metric
 
 Verdict = Literal["better", "not_worse", "worse", "unproven"]
@@ -43,13 +48,15 @@ class Comparison(_Record):
 class Slice(_Record):
     """The gate's metric on part of the queries.
 
-    ``difference`` is None where there are fewer than the gate's ``min_slice_queries`` queries.
+    ``difference`` is None where there are fewer than the gate's ``min_slice_queries`` queries. ``q_value`` is the
+    two-sided p-value of the paired randomization test, adjusted by Benjamini and Hochberg over all slices.
     """
 
     name: str
     n: int
     means: dict[str, float]
     difference: Interval | None
+    q_value: float | None = None
 
 
 class RegressedQuery(_Record):
@@ -61,6 +68,22 @@ class RegressedQuery(_Record):
     reference_score: float
     challenger_titles: list[str]
     reference_titles: list[str]
+
+
+class Breadth(_Record):
+    """What is known beside the gate's metric.
+
+    ``reported`` are means of further metrics by system and metric name, ``labels`` how people write those names.
+    ``power`` is None where no slice is large enough; ``decisions`` is there for tasks that decide.
+    """
+
+    reported: dict[str, dict[str, Interval]]
+    labels: dict[str, str]
+    leaks: list[Leak]
+    robustness: Robustness
+    fairness: Fairness
+    power: GatePower | None
+    decisions: DecisionQuality | None = None
 
 
 class Evaluation(_Record):
@@ -83,6 +106,7 @@ class Evaluation(_Record):
     slices: list[Slice]
     regressed: list[RegressedQuery]
     decision: GateDecision
+    breadth: Breadth | None = None
 
     _per_query: pl.DataFrame = PrivateAttr(default_factory=pl.DataFrame)
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from rankops.errors import BadInput
 from rankops.evaluation.plots import deltas_png, slices_png, systems_png
+from rankops.evaluation.plots_breadth import breadth_pngs
 from rankops.evaluation.render import evaluation_markdown
 from rankops.evaluation.results import Evaluation
 from rankops.files import write_bytes, write_json, write_text
@@ -22,6 +23,9 @@ def save_evaluation(evaluation: Evaluation, folder: Path) -> None:
     """Write the evaluation into ``folder``; each file is whole or absent, evaluation.json comes last."""
     for name, draw in PLOTS.items():
         write_bytes(folder / name, draw(evaluation))
+    if evaluation.breadth is not None:
+        for name, data in breadth_pngs(evaluation, evaluation.breadth).items():
+            write_bytes(folder / name, data)
     buffer = io.BytesIO()
     evaluation.per_query.write_parquet(buffer, compression="zstd")
     write_bytes(folder / "per_query.parquet", buffer.getvalue())

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rankops.errors import BadInput, RankopsError
-from rankops.files import combine_digests, staged_directory
+from rankops.files import combine_digests, staged_directory, write_text
 from rankops.release.golden import Golden
-from rankops.release.manifest import ReleaseFacts, ReleaseManifest, payload_digests
+from rankops.release.manifest import MODEL_CARD, ReleaseFacts, ReleaseManifest, payload_digests
 from rankops.text import normalize_query
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -41,6 +41,8 @@ def assemble(
     with _room_on_disk(out), staged_directory(out) as staged:
         content = fill(staged)
         content.golden.write(staged)
+        if facts.model_card is not None:
+            write_text(staged / MODEL_CARD, facts.model_card)
         files = payload_digests(staged)
         manifest = ReleaseManifest(
             **facts.model_dump(), files=files, encoder_digest=content.model_digest, digest=combine_digests(files)

@@ -131,6 +131,7 @@ class ProductIndex:
     vectors: np.ndarray
     product_ids: list[str]
     encoder_digest: str
+    catalogue_digest: str
 
     @classmethod
     def open(cls, folder: Path, *, encoder_digest: str) -> ProductIndex:
@@ -143,7 +144,7 @@ class ProductIndex:
             description = json.loads((folder / DESCRIPTION).read_text())
             ids = json.loads((folder / PRODUCT_IDS).read_text())
             vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
-            built_with = str(description["encoder_digest"])
+            built_with, catalogue = str(description["encoder_digest"]), str(description["catalogue_digest"])
             expected_shape = (int(description["count"]), int(description["dimension"]))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise IntegrityError(
@@ -161,30 +162,17 @@ class ProductIndex:
                 f"{DESCRIPTION} says float32 {expected_shape}",
                 _REBUILD,
             )
-        return cls(vectors=vectors, product_ids=ids, encoder_digest=built_with)
+        return cls(vectors=vectors, product_ids=ids, encoder_digest=built_with, catalogue_digest=catalogue)
 
     def __len__(self) -> int:
         return len(self.product_ids)
 
-    def search(self, vector: np.ndarray, k: int) -> tuple[list[str], np.ndarray]:
-        """The ``k`` products with the highest inner product with ``vector`` (d,), best first, exactly.
+    def scores(self, vector: np.ndarray) -> np.ndarray:
+        """float32 ``(N,)``: each product's inner product with ``vector`` (d,), the cosine for unit vectors.
 
-        Returns ``(ids, scores)``; scores are float32, the cosine similarity for unit vectors. Equal scores are in
-        order of product id, also at the cut. Raises :class:`BadInput` for a vector of another width.
+        Raises :class:`BadInput` for a vector of another width.
         """
         if vector.shape != (self.vectors.shape[1],):
             raise BadInput(f"a query vector of shape {vector.shape} does not fit an index of {self.vectors.shape[1]}")
-        scores = self.vectors @ vector
-        rows = top_rows(scores, k)
-        return [self.product_ids[row] for row in rows], scores[rows]
-
-
-def top_rows(scores: np.ndarray, k: int) -> np.ndarray:
-    """Positions of the ``k`` largest of ``scores`` (N,), best first; ties by position, also at the cut. O(N)."""
-    if k >= len(scores):
-        return np.argsort(-scores, kind="stable")
-    threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
-    above = np.flatnonzero(scores > threshold)
-    level = np.flatnonzero(scores == threshold)[: k - len(above)]
-    rows = np.concatenate([above, level])
-    return rows[np.lexsort((rows, -scores[rows]))]
+        found: np.ndarray = self.vectors @ vector
+        return found

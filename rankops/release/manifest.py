@@ -20,6 +20,7 @@ from rankops.specs import DnsLabel, Target, Task
 MANIFEST = "release.json"
 SIGNATURE = "release.sig"
 STORE_MARKER = ".complete"
+MODEL_CARD = "model_card.md"
 SCHEMA_VERSION: Literal[1] = 1
 
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -80,6 +81,9 @@ class ReleaseFacts(_Strict):
     )
     capacity: dict[str, Any] | None = Field(
         default=None, description="measured queries/s per core at the latency objective"
+    )
+    model_card: str | None = Field(
+        default=None, exclude=True, description="Markdown; a file of the bundle, and no part of release.json"
     )
     created_at: str = Field(default_factory=_utc_now, description="ISO 8601, UTC")
 

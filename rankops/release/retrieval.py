@@ -1,4 +1,4 @@
-"""The bundle of a retriever: encoder, index of the catalogue, products for display."""
+"""The bundle of a retriever: encoder, index of the catalogue, fusion with words where it is a hybrid, products."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 
 from rankops.encoding import FILES as ENCODER_FILES
 from rankops.encoding import OnnxEncoder
+from rankops.files import write_bytes
+from rankops.fusion import FUSION, load_fusion
 from rankops.release.bundle import Content, assemble, copy_files, distinct_queries
 from rankops.release.golden import Golden, GoldenInference, GoldenRequest
-from rankops.release.index import ProductIndex, build_index, read_catalogue
+from rankops.release.index import build_index, read_catalogue
 from rankops.release.manifest import ReleaseFacts, ReleaseManifest
 from rankops.release.products import write_products
-from rankops.text import normalize_query
+from rankops.release.searcher import ENCODER, INDEX, LEXICAL, Searcher
 
-ENCODER, INDEX = "encoder", "index"
 QUERY, EMBEDDING = "query", "embedding"
 """Names of the tensors in the protocol v2."""
 GOLDEN_DEPTH = 10
@@ -32,8 +33,9 @@ def build_bundle(
 ) -> ReleaseManifest:
     """Build the unsigned bundle of a retriever; see :func:`rankops.release.bundle.assemble` for errors.
 
-    ``artifact`` is the folder of a quantized artifact: the index and the golden answers are made with the very copy
-    that is shipped. The same artifact, catalogue and queries give the same release digest.
+    ``artifact`` is the folder of a quantized artifact, a hybrid where it holds ``fusion.json``: the indexes and the
+    golden answers are made with the very copy that is shipped. The same artifact, catalogue and queries give the same
+    release digest.
     """
     queries = distinct_queries(golden_queries)
     products = read_catalogue(catalogue_parquet)
@@ -43,26 +45,34 @@ def build_bundle(
         encoder = OnnxEncoder(folder / ENCODER, threads=threads)
         progress(f"index: encoding {len(products):,} products")
         build_index(encoder, products, folder / INDEX, progress=progress)
+        if (fusion := load_fusion(artifact)) is not None:
+            progress(f"index: the words of {len(products):,} products")
+            write_bytes(folder / FUSION, (artifact / FUSION).read_bytes())
+            fusion.index(products).save(folder / LEXICAL)
         write_products(products, folder)
-        index = ProductIndex.open(folder / INDEX, encoder_digest=encoder.digest)
-        answers = [answer(encoder, index, query) for query in queries]
-        golden = Golden(requests=answers, inference=infer(encoder, queries[0]))
+        searcher = Searcher.open(folder)
+        answers = [answer(searcher, query) for query in queries]
+        golden = Golden(requests=answers, inference=infer(searcher, queries[0]))
         return Content(encoder.digest, golden, f"{len(products):,} products")
 
     return assemble(out, facts, fill, progress)
 
 
-def answer(encoder: OnnxEncoder, index: ProductIndex, query: str, k: int = GOLDEN_DEPTH) -> GoldenRequest:
-    """A search as a server must answer it: the query normalized and encoded alone."""
-    (vector,) = encoder.encode([normalize_query(query)], role="query")
-    ids, scores = index.search(vector, k)
-    rounded = [round(float(score), 6) for score in scores]
-    return GoldenRequest(name=query, path="/search", request={"query": query, "k": k}, product_ids=ids, scores=rounded)
+def answer(searcher: Searcher, query: str, k: int = GOLDEN_DEPTH) -> GoldenRequest:
+    """A search as a server must answer it."""
+    found = searcher.search(query, k)
+    return GoldenRequest(
+        name=query,
+        path="/search",
+        request={"query": query, "k": k},
+        product_ids=found.product_ids,
+        scores=found.scores,
+    )
 
 
-def infer(encoder: OnnxEncoder, query: str) -> GoldenInference:
+def infer(searcher: Searcher, query: str) -> GoldenInference:
     """One inference of the protocol v2: the query's embedding."""
-    vectors = encoder.encode([normalize_query(query)], role="query")
+    vectors = searcher.embed([query])
     data = [round(float(value), 7) for value in vectors.ravel()]
     return GoldenInference(
         inputs=[{"name": QUERY, "datatype": "BYTES", "shape": [1], "data": [query]}],

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from rankops.serving import v2
 from rankops.serving.config import ServerConfig
 from rankops.serving.recommend import recommend
+from rankops.serving.rerank import rerank
 from rankops.serving.search import search
 from rankops.serving.service import Service
 from rankops.serving.web import Envelope, error_response
@@ -42,6 +43,7 @@ def create_app(config: ServerConfig, *, on_failed: Callable[[], None] = lambda: 
             Route("/", index, methods=["GET"]),
             Route("/search", search, methods=["GET", "POST"]),
             Route("/recommend", recommend, methods=["GET", "POST"]),
+            Route("/rerank", rerank, methods=["POST"]),
             Route("/healthz", healthz, methods=["GET"]),
             Route("/readyz", readyz, methods=["GET"]),
             Route("/metrics", metrics, methods=["GET"]),
@@ -67,7 +69,15 @@ async def index(request: Request) -> Response:
             "service": "rankops",
             "state": service.state,
             "release": service.release,
-            "endpoints": ["/search?q=...&k=10", "/recommend?items=...&k=10", "/v2", "/healthz", "/readyz", "/metrics"],
+            "endpoints": [
+                "/search?q=...&k=10",
+                "/recommend?items=...&k=10",
+                "/rerank",
+                "/v2",
+                "/healthz",
+                "/readyz",
+                "/metrics",
+            ],
         }
     )
 

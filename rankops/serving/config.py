@@ -32,11 +32,14 @@ class ServerConfig(BaseModel):
     default_k: int = Field(default=10, ge=1, description="results of a search that does not say how many")
     max_k: int = Field(default=100, ge=1, description="most results of one search")
     max_query_chars: int = Field(default=512, ge=1, description="longest query, in characters")
+    max_text_chars: int = Field(default=4096, ge=1, description="longest text of a product, in characters")
     max_body_bytes: int = Field(default=1 << 20, ge=64, description="largest request body, in bytes")
     max_batch: int = Field(default=64, ge=1, description="most texts of one /v2 inference")
-    max_items: int = Field(default=200, ge=1, description="most products of one /recommend request")
+    max_items: int = Field(default=200, ge=1, description="most products of one /recommend or /rerank request")
     min_score: float | None = Field(
-        default=None, description="leave out results below this cosine (verification expects none left out)"
+        default=None,
+        description="leave out results that score less: the fused score of a hybrid (0 to 1), else the cosine "
+        "(verification expects none left out)",
     )
     drain_seconds: int = Field(default=20, ge=1, description="time that running requests get after SIGTERM")
     trust_request_time: bool = Field(

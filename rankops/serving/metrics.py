@@ -23,7 +23,7 @@ class Metrics:
         )
         self.stage_seconds = Histogram(
             "rankops_stage_seconds",
-            "Time in one stage: queue (waiting for a thread), encode, search",
+            "Time in one stage: queue (waiting for a thread), encode, search (vectors), lexical, rerank",
             ["stage"],
             buckets=_SECONDS,
             registry=registry,
@@ -31,7 +31,10 @@ class Metrics:
         self.errors = Counter("rankops_errors", "Requests that failed on our side", ["kind"], registry=registry)
         self.zero_results = Counter("rankops_zero_results", "Searches without any result", registry=registry)
         self.top_score = Histogram(
-            "rankops_top_score", "Cosine of the best result of a search", buckets=_SCORES, registry=registry
+            "rankops_top_score",
+            "Score of the best result of a search: the fused one of a hybrid, else the cosine",
+            buckets=_SCORES,
+            registry=registry,
         )
         self.in_flight = Gauge("rankops_in_flight", "Requests being encoded or waiting for it", registry=registry)
         self.log_records = Counter(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankops.files import write_bytes
-from rankops.serving.pii import remove_pii
+from rankops.pii import remove_pii
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -84,8 +84,8 @@ def request_time(request: Request, service: Service) -> datetime:
 
 def _count(service: Service, answer: Answer) -> None:
     metrics = service.metrics
-    metrics.stage_seconds.labels("encode").observe(answer.encode_seconds)
-    metrics.stage_seconds.labels("search").observe(answer.search_seconds)
+    for stage, seconds in answer.seconds.items():
+        metrics.stage_seconds.labels(stage).observe(seconds)
     if answer.results:
         metrics.top_score.observe(answer.results[0]["score"])
     else:

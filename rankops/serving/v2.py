@@ -93,6 +93,8 @@ def _inputs(body: Any, engine: Engine, service: Service) -> dict[str, list[str]]
     if "id" in body and not isinstance(body["id"], str):
         raise ApiError(400, "'id' must be a text")
     expected = [tensor.name for tensor in engine.inputs]
+    config = service.config
+    limits = {t.name: config.max_text_chars if t.long else config.max_query_chars for t in engine.inputs}
     given = body["inputs"]
     if len(given) != len(expected) or not all(isinstance(tensor, dict) for tensor in given):
         raise ApiError(400, f"the model's inputs are {_names(expected)}; the request has {len(given)}")
@@ -103,7 +105,7 @@ def _inputs(body: Any, engine: Engine, service: Service) -> dict[str, list[str]]
             raise ApiError(400, f"unknown or repeated input {name!r}; the model's inputs are {_names(expected)}")
         if tensor.get("datatype") != "BYTES":
             raise ApiError(400, f"input {name!r} has datatype {tensor.get('datatype')!r}, the model takes 'BYTES'")
-        found[name] = _texts(name, tensor.get("data"), tensor.get("shape"), service)
+        found[name] = _texts(name, tensor.get("data"), tensor.get("shape"), limits[name], config.max_batch)
     if len({len(texts) for texts in found.values()}) > 1:
         raise ApiError(400, f"the inputs {_names(expected)} differ in length")
     return found
@@ -120,16 +122,15 @@ def _wanted(body: Any, engine: Engine) -> list[str]:
     return [str(output["name"]) for output in outputs] or known
 
 
-def _texts(name: str, data: Any, shape: Any, service: Service) -> list[str]:
-    config = service.config
+def _texts(name: str, data: Any, shape: Any, longest: int, most: int) -> list[str]:
     if not isinstance(data, list) or not data or not all(isinstance(text, str) for text in data):
         raise ApiError(400, f"input {name!r}: 'data' must be a list of texts that is not empty (no binary tensors)")
     if shape != [len(data)] or isinstance(shape[0], bool):
         raise ApiError(400, f"input {name!r} has shape {shape!r}, its data has shape [{len(data)}]")
-    if len(data) > config.max_batch:
-        raise ApiError(400, f"input {name!r} has {len(data)} texts, at most {config.max_batch} are allowed")
+    if len(data) > most:
+        raise ApiError(400, f"input {name!r} has {len(data)} texts, at most {most} are allowed")
     for row, text in enumerate(data):
-        check_text(f"input {name!r}, text {row}", text, config.max_query_chars)
+        check_text(f"input {name!r}, text {row}", text, longest)
     return data
 
 

@@ -24,7 +24,18 @@ RELEASE_HEADER, REQUEST_ID_HEADER = "X-Rankops-Release", "X-Request-Id"
 logger = logging.getLogger(__name__)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PLAIN = frozenset(
-    {"/", "/search", "/recommend", "/healthz", "/readyz", "/metrics", "/v2", "/v2/health/live", "/v2/health/ready"}
+    {
+        "/",
+        "/search",
+        "/recommend",
+        "/rerank",
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/v2",
+        "/v2/health/live",
+        "/v2/health/ready",
+    }
 )
 _MODEL = re.compile(r"/v2/models/[^/]+(?:/versions/[^/]+)?(/ready|/infer)?")
 

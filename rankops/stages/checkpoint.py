@@ -12,6 +12,7 @@ from rankops.errors import IntegrityError, ProvenanceMismatch
 from rankops.files import digest_of, write_text
 from rankops.specs import ModelSpec
 from rankops.stages.evaluation import Champion
+from rankops.stages.replay import PAIRS, champions_dataset, write_pairs
 from rankops.state import LocalState
 from rankops.store import ArtifactStore, fetch_folder
 
@@ -52,9 +53,8 @@ def standing(
 
 def _subject(spec: ModelSpec, dataset: StoredArtifact, base: str) -> dict[str, Any]:
     subject = {"training": spec.training.model_dump(mode="json"), "dataset": dataset.digest, "base": base, "code": 1}
-    if spec.task == "recommendation":
-        subject["recommendation"] = spec.recommendation.model_dump(mode="json")
-    return subject if spec.task == "retrieval" else {**subject, "task": spec.task}
+    options = spec.hybrid if spec.task == "retrieval" else getattr(spec, spec.task)
+    return {**subject, "task": spec.task, "options": options.model_dump(mode="json")}
 
 
 def plan(
@@ -74,15 +74,21 @@ def plan(
     if warm is not None and champion is not None:
         start, digest = warm, champion.checkpoint
         progress(f"training starts from the champion's checkpoint {digest[:12]}")
-    key = digest_of({**subject, "start": digest})
+    before = champions_dataset(store, spec, dataset, champion, progress) if warm and champion else None
+    key = digest_of({**subject, "start": digest, **({"replay": before[0]} if before else {})})
     work = LocalState.current().root / "work" / key[:16]
     output = work / "checkpoint"
+    here = store.local_path(dataset)
+    old = write_pairs(here, before[1], spec.training.replay, work / PAIRS, progress) if before else None
     job = TrainingJob(
         task=spec.task,
+        hybrid=spec.hybrid,
         recommendation=spec.recommendation,
+        ranking=spec.ranking,
         spec=spec.training.model_copy(update={"max_steps": spec.training.warm_steps}) if warm else spec.training,
         base_model=start,
-        dataset=store.local_path(dataset),
+        dataset=here,
+        replay_pairs=old,
         output=output,
         work=work / "state",
         threads=None,

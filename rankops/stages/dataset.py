@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from rankops.store import ArtifactStore
 if TYPE_CHECKING:
     import polars as pl
 
+    from rankops.data.preparation import NearDuplicateMode, PreparationOptions
     from rankops.dataset import Dataset
 
 Progress = Callable[[str], None]
@@ -30,14 +32,21 @@ def store_day(
     interactions: pl.DataFrame,
     requests: pl.DataFrame | None,
 ) -> StoredArtifact:
-    """Validate one day's tables and publish them; raises :class:`BadInput` before anything is written."""
+    """Validate one day's tables, take personal data out of them and publish them.
+
+    Raises :class:`BadInput` before anything is written.
+    """
     import tempfile
 
+    from rankops.data.cleaning import remove_personal_data
+    from rankops.data.steps import Preparation
     from rankops.data.tables import check_table
 
+    log = Preparation()
+    events = check_table("interactions", interactions, f"{name} interactions of {day}")
     checked = {
         "catalogue": check_table("catalogue", catalogue, f"{name} catalogue of {day}"),
-        "interactions": check_table("interactions", interactions, f"{name} interactions of {day}"),
+        "interactions": remove_personal_data(events, log),
     }
     if requests is not None:
         checked["requests"] = requests
@@ -48,7 +57,10 @@ def store_day(
             "traffic",
             Path(scratch),
             lineage={"name": name, "day": day.isoformat()},
-            facts={table: frame.height for table, frame in checked.items()},
+            facts={
+                **{table: frame.height for table, frame in checked.items()},
+                "personal_data_removed": log.steps[0].changed,
+            },
         )
 
 
@@ -61,18 +73,31 @@ def assemble(
     seed: int,
     judge: Judge | None,
     progress: Progress,
+    near_duplicates: NearDuplicateMode = "report",
 ) -> tuple[StoredArtifact, bool]:
     """One dataset from consecutive days (ISO date → traffic reference); ``reused`` tells that it was known.
 
-    The catalogue is the one of the last day. Raises :class:`BadInput` for an empty window.
+    The catalogue is the one of the last day; the tables are prepared (:mod:`rankops.data.preparation`), and what that
+    dropped and changed is in ``facts["preparation"]``. Raises :class:`BadInput` for an empty window.
     """
+    from rankops.data.preparation import VERSION, PreparationOptions
+
+    options = PreparationOptions(near_duplicates=near_duplicates)
     if not days:
         raise BadInput(f"no day of {name} was collected in this window", f"materialize {name}/traffic first")
     ordered = sorted(days)
-    key = digest_of({"days": {day: days[day].digest for day in ordered}, "seed": seed, "name": name, "source": source})
+    key = digest_of(
+        {
+            "days": {day: days[day].digest for day in ordered},
+            "seed": seed,
+            "name": name,
+            "source": source,
+            "preparation": {"version": VERSION, **asdict(options)},
+        }
+    )
 
     def make(out: Path) -> tuple[dict[str, str], dict[str, object]]:
-        dataset = _build(store, [days[day] for day in ordered], ordered, name, source, seed, judge, progress)
+        dataset = _build(store, [days[day] for day in ordered], ordered, name, source, seed, judge, options, progress)
         dataset.save(out)
         return {"name": name, "input_key": key}, {**dataset.info, "first_day": ordered[0], "last_day": ordered[-1]}
 
@@ -105,17 +130,21 @@ def _build(
     source: str,
     seed: int,
     judge: Judge | None,
+    options: PreparationOptions,
     progress: Progress,
 ) -> Dataset:
     import polars as pl
 
+    from rankops.data.preparation import prepare_tables
     from rankops.data.prepare import build_dataset
+    from rankops.data.segments import segment_slice
 
     folders = [store.local_path(reference) for reference in references]
     interactions = pl.concat([pl.read_parquet(folder / "interactions.parquet") for folder in folders])
     catalogue = pl.read_parquet(folders[-1] / "catalogue.parquet")
     progress(f"dataset: {interactions.height:,} impressions of {len(folders)} days, {catalogue.height:,} products")
-    return build_dataset(
+    catalogue, interactions, log = prepare_tables(catalogue, interactions, options, progress)
+    dataset = build_dataset(
         catalogue,
         interactions,
         judge,
@@ -124,4 +153,7 @@ def _build(
         first_day=date.fromisoformat(ordered[0]),
         last_day=date.fromisoformat(ordered[-1]),
         source=source,
+        progress=progress,
     )
+    slices = {"segment": segment_slice(dataset, seed=seed)}
+    return replace(dataset, info={**dataset.info, "preparation": log.facts(), "slices": slices})

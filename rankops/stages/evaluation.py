@@ -17,10 +17,12 @@ from rankops.dataset import Dataset, load_dataset
 from rankops.errors import BadInput
 from rankops.files import canonical_json, digest_of, write_text
 from rankops.specs import ModelSpec
+from rankops.stages import breadth
 from rankops.stages.tasks import ARTIFACT, CHAMPION, CHECKPOINT, Contenders, Run, Runs, task_stage
 from rankops.store import ArtifactStore
 
 if TYPE_CHECKING:
+    from rankops.evaluation.decision_quality import DecisionQuality
     from rankops.evaluation.gate import GateDecision
     from rankops.evaluation.results import Evaluation
 
@@ -41,16 +43,47 @@ def evaluate_checkpoint(
     dataset: Dataset, contenders: Contenders, spec: ModelSpec, out: Path, progress: Progress
 ) -> Evaluation:
     """Rank the test split with every system, decide, and write evidence and runs into ``out``."""
-    from rankops.evaluation.evaluate import evaluate
-
     stage = task_stage(spec.task)
     seen = stage.view(dataset, spec)
-    runs = stage.rank_systems(seen, contenders, spec, progress)
+    asked = breadth.asked(seen, spec)
+    runs = stage.rank_systems(asked.dataset, contenders, spec, progress)
     champion = CHAMPION if contenders.champion else None
-    evaluation = evaluate(seen, runs, challenger=CHECKPOINT, champion=champion, spec=spec.gates, metrics=stage.METRICS)
+    evaluation = _evaluate(seen, runs, CHECKPOINT, champion, spec, asked, progress)
     evaluation.save(out)
     save_runs(runs, out)
     return evaluation
+
+
+def _evaluate(
+    seen: Dataset,
+    runs: Runs,
+    challenger: str,
+    champion: str | None,
+    spec: ModelSpec,
+    asked: breadth.Asked,
+    progress: Progress,
+    decisions: DecisionQuality | None = None,
+) -> Evaluation:
+    """The gate's metric and decision, and all that is reported beside it."""
+    from rankops.evaluation.breadth import broaden
+    from rankops.evaluation.evaluate import evaluate
+
+    metrics, slicers = task_stage(spec.task).metrics(spec), breadth.slicers()
+    narrow = evaluate(
+        seen, runs, challenger=challenger, champion=champion, spec=spec.gates, metrics=metrics, slicers=slicers
+    )
+    progress("evaluation: slices, robustness, exposure, leaks and the gate's power")
+    return broaden(
+        narrow,
+        seen,
+        runs,
+        task=spec.task,
+        gates=spec.gates,
+        spec=spec.evaluation,
+        probes=asked.probes,
+        unprobed=asked.unprobed,
+        decisions=decisions,
+    )
 
 
 def judge(
@@ -70,7 +103,8 @@ def judge(
     remedy = f"rematerialize {spec.name}/checkpoint"
     require_match("the checkpoint", {"dataset": dataset.digest}, checkpoint.lineage, remedy)
     lineage = {"model": spec.name, "dataset": dataset.digest, "checkpoint": checkpoint.digest}
-    subject = {**lineage, "gates": spec.gates.model_dump(mode="json"), "code": 1}
+    subject = {**lineage, "gates": spec.gates.model_dump(mode="json"), "code": 2}
+    subject["evaluation"] = spec.evaluation.model_dump(mode="json")
     # A champion that *is* this checkpoint's release is no rival: the evidence that made it champion stands.
     rival = champion if champion is not None and champion.checkpoint != checkpoint.digest else None
     if rival is None and (standing := store.find("evaluation", digest_of(subject))) is not None:
@@ -108,6 +142,7 @@ class HeldOut:
 
     def __init__(self, dataset: Dataset, evidence: Path, spec: ModelSpec, progress: Progress) -> None:
         self._dataset, self._spec, self._progress = dataset, spec, progress
+        self._asked = breadth.asked(dataset, spec)
         self._stage = task_stage(spec.task)
         self._runs = load_runs(evidence)
         self._ranked: dict[str, Run] = {}
@@ -119,17 +154,11 @@ class HeldOut:
 
     def judge(self, artifact: Path, out: Path) -> tuple[Evaluation, GateDecision]:
         """The gate on the artifact, and what compression costs; evidence and runs go into ``out``."""
-        from rankops.evaluation.evaluate import evaluate
-
         runs = {**self._runs, ARTIFACT: self._rank(artifact)}
         champion = CHAMPION if CHAMPION in runs else None
-        evaluation = evaluate(
-            self._dataset,
-            runs,
-            challenger=ARTIFACT,
-            champion=champion,
-            spec=self._spec.gates,
-            metrics=self._stage.METRICS,
+        decisions = breadth.decisions(artifact, self._dataset, self._spec, self._progress)
+        evaluation = _evaluate(
+            self._dataset, runs, ARTIFACT, champion, self._spec, self._asked, self._progress, decisions
         )
         evaluation.save(out)
         save_runs(runs, out)
@@ -148,7 +177,9 @@ class HeldOut:
     def _rank(self, artifact: Path) -> Run:
         digest = self._stage.artifact_digest(artifact)
         if digest not in self._ranked:
-            self._ranked[digest] = self._stage.rank_artifact(artifact, self._dataset, self._spec, self._progress)
+            self._ranked[digest] = self._stage.rank_artifact(
+                artifact, self._asked.dataset, self._spec, self._runs, self._progress
+            )
         return self._ranked[digest]
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from rankops.store import ArtifactStore, fetch_folder
 
 if TYPE_CHECKING:
     from rankops.evaluation.bootstrap import Interval
-    from rankops.evaluation.results import Evaluation
+    from rankops.evaluation.results import Evaluation, Slice
     from rankops.forge.pr_body import PullRequestFacts
     from rankops.overlays.mirror import GitRemote
     from rankops.overlays.proposal import Proposal
@@ -33,6 +34,7 @@ Row = dict[str, Any]
 
 _TITLES = 3  # of each ranking of a regressed query
 _MB = 1e6
+_MOST_SLICES = 20
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,12 @@ def metric_rows(evaluation: Evaluation) -> list[Row]:
     ]
 
 
+def _by_loss(part: Slice) -> float:
+    return inf if part.difference is None else part.difference.mean
+
+
 def slice_rows(evaluation: Evaluation) -> list[Row]:
-    """The gate's metric by slice against the reference; too small a slice has no interval."""
+    """The gate's metric by slice against the reference: what loses most first; too small a slice has no interval."""
     reference = evaluation.reference or ""
     return [
         {
@@ -167,7 +173,7 @@ def slice_rows(evaluation: Evaluation) -> list[Row]:
             reference or "reference": part.means.get(reference),
             "difference": _interval(part.difference, signed=True) if part.difference else "too few queries",
         }
-        for part in evaluation.slices
+        for part in sorted(evaluation.slices, key=_by_loss)[:_MOST_SLICES]
     ]
 
 

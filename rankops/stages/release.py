@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rankops.artifacts import StoredArtifact, require_match
 from rankops.files import digest_of
 from rankops.specs import ModelSpec
+from rankops.stages.model_card import CardRecords, model_card
 from rankops.stages.tasks import ARTIFACT, task_stage
 from rankops.state import REPOSITORY, LocalState
 from rankops.store import ArtifactStore
@@ -62,7 +63,14 @@ def build(
 
     inputs.check()
     facts = release_facts(store, spec, inputs, dagster_run)
-    key = digest_of({"artifact": inputs.artifact.digest, "golden": spec.serving.golden_queries, "model": spec.name})
+    key = digest_of(
+        {
+            "artifact": inputs.artifact.digest,
+            "golden": spec.serving.golden_queries,
+            "model": spec.name,
+            "card": facts.model_card,
+        }
+    )
     if (standing := store.find("release", key)) is not None:
         return standing, True
     with tempfile.TemporaryDirectory(prefix="rankops-release-") as scratch:
@@ -99,6 +107,7 @@ def release_facts(store: ArtifactStore, spec: ModelSpec, inputs: ReleaseInputs, 
     for decision, what in ((evaluation.decision, "the quantized artifact"), (compression, "the compression")):
         decision.require(what)
     base = inputs.checkpoint.facts["base"]
+    records = CardRecords(spec, inputs.dataset, inputs.checkpoint, inputs.artifact, evaluation)
     return ReleaseFacts(
         model=spec.name,
         task=spec.task,
@@ -120,6 +129,7 @@ def release_facts(store: ArtifactStore, spec: ModelSpec, inputs: ReleaseInputs, 
             for check in [*evaluation.decision.checks, *compression.checks]
         ],
         compression=inputs.artifact.facts["rungs"],
+        model_card=model_card(records),
     )
 
 

@@ -1,4 +1,4 @@
-"""``python -m rankops.training JOB.json``: one training run in its own process.
+"""``python -m rankops.training JOB.json``: one training run, or one hyper-parameter search, in its own process.
 
 Under Dagster Pipes (the launching step sets the environment) progress goes to the run's log and the result is a
 custom message; otherwise progress goes to standard error. Either way ``result.json`` is written beside the output.
@@ -7,6 +7,7 @@ Exit status: 0 done, 1 a clear error on standard error, 143 stopped by SIGTERM w
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -20,10 +21,13 @@ from pydantic import ValidationError
 from rankops.errors import BadInput, RankopsError
 from rankops.files import write_json
 from rankops.training.job import TrainingInterrupted, TrainingJob, TrainingResult
+from rankops.training.search import SearchJob, SearchResult, search
 from rankops.training.tasks import trainer_of
 
 Say = Callable[[str], None]
-Report = Callable[[TrainingResult], None]
+Job = TrainingJob | SearchJob
+Result = TrainingResult | SearchResult
+Report = Callable[[Result], None]
 
 _PIPES = ("DAGSTER_PIPES_CONTEXT", "DAGSTER_PIPES_MESSAGES")
 
@@ -62,12 +66,13 @@ def _to_stderr(line: str) -> None:
     sys.stderr.flush()
 
 
-def _read_job(arguments: list[str]) -> TrainingJob:
+def _read_job(arguments: list[str]) -> Job:
     if len(arguments) != 1:
         raise BadInput(f"{len(arguments)} arguments, expected one", "python -m rankops.training JOB.json")
     path = Path(arguments[0])
     try:
-        return TrainingJob.model_validate_json(path.read_text())
+        text = path.read_text()
+        return (SearchJob if _is_search(text) else TrainingJob).model_validate_json(text)
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}", "give the path of a training job") from error
     except ValidationError as error:
@@ -76,13 +81,36 @@ def _read_job(arguments: list[str]) -> TrainingJob:
         raise BadInput(f"{path}: {field}: {first['msg']}", "see rankops.training.job.TrainingJob") from error
 
 
+def _is_search(text: str) -> bool:
+    try:
+        return "search" in json.loads(text)
+    except (ValueError, TypeError):
+        return False  # the model's own validation says what is wrong
+
+
+def _run(job: Job, say: Say, should_stop: Callable[[], bool]) -> Result:
+    """Do the job and write ``result.json`` beside what it made."""
+    if isinstance(job, SearchJob):
+        return search(job, lambda event: say(str(event)), should_stop)
+    result = trainer_of(job.task)(job, lambda event: say(str(event)), should_stop)
+    write_json(job.output.parent / "result.json", result.model_dump(mode="json"))
+    return result
+
+
+def _refuse_several() -> None:
+    """Several processes (torchrun) would write one work folder at the same time."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise BadInput("training runs in one process", "set processes of the trainer to 1")
+
+
 def main(arguments: list[str]) -> int:
     """Run the job named by the only argument and return the exit status."""
     should_stop = _StopFlag()
     with _channel() as (say, report):
         try:
+            _refuse_several()
             job = _read_job(arguments)
-            result = trainer_of(job.task)(job, lambda event: say(str(event)), should_stop)
+            result = _run(job, say, should_stop)
         except TrainingInterrupted as stop:
             say(str(stop))
             return 128 + signal.SIGTERM
@@ -90,7 +118,6 @@ def main(arguments: list[str]) -> int:
             for speak in {say, _to_stderr}:  # the run's log, and where a plain caller looks
                 speak(f"error: {error}")
             return 1
-        write_json(job.output.parent / "result.json", result.model_dump(mode="json"))
         report(result)
     return 0
 

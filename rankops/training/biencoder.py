@@ -7,10 +7,9 @@ number of threads, whether it was interrupted or not. The trainer of sentence-tr
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rankops.errors import BadInput
@@ -25,7 +24,8 @@ from rankops.training.job import (
     TrainingResult,
     never_stop,
 )
-from rankops.training.prepare import Prepared, interruptible, open_work, prepare
+from rankops.training.prepare import Prepared, interruptible, prepare
+from rankops.training.runs import LORA, arguments, begin, keep_result, run_trainer
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from rankops.training.trainer import StatefulTrainer
 
 __all__ = ["TrainingEvent", "TrainingInterrupted", "TrainingJob", "TrainingResult", "train"]
-
-_RESULT = "result.json"
-_LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.05, "target_modules": "all-linear"}
 
 
 def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_stop) -> TrainingResult:
@@ -48,48 +45,35 @@ def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_
     """
     started = time.monotonic()
     key = job.key()
-    if (finished := _finished(job, key)) is not None:
-        progress(f"{job.output} already holds the checkpoint of this job")
+    if (finished := begin(job, key, progress)) is not None:
         return finished
-    _check_precision(job.spec)
-    _set_threads(job.threads)
-    open_work(job, key, progress)
     model = _load(job)
     prepared = prepare(job, model, progress, should_stop)
     interruptible(should_stop)(0)
-    trainer, seconds = _run(job, model, prepared, progress=progress, should_stop=should_stop, started=started)
-    result = _result(job, key, trainer, prepared, seconds)
-    write_json(job.work / _RESULT, result.model_dump(mode="json"))
-    _write_checkpoint(job, model, result)
+
+    def build(callbacks: list[Any], elapsed: Callable[[], float]) -> StatefulTrainer:
+        if job.spec.method == "lora":
+            _add_lora(model)
+        return _trainer(job, model, prepared, callbacks, elapsed)
+
+    run = run_trainer(job, build, metric="nDCG@10", progress=progress, should_stop=should_stop, started=started)
+    if job.spec.method == "lora":
+        _merge_lora(model)
+    _blend(job, model)
+    result = run.result(
+        key,
+        dev_before=prepared.dev_before,
+        pairs=len(prepared.examples),
+        dev_queries=len(prepared.dev.queries),
+        dev_products=len(prepared.dev.pool),
+    )
+    keep_result(job, result)
+    _write_checkpoint(job, model, result, progress)
     progress(
         f"checkpoint after step {result.best_step}: dev nDCG@10 {result.dev_metric_before:.4f} -> "
         f"{result.dev_metric_best:.4f}, {result.seconds:.0f} s"
     )
     return result
-
-
-def _finished(job: TrainingJob, key: str) -> TrainingResult | None:
-    """The result of an earlier run of the same job whose output stands."""
-    if not job.output.exists() or (job.output.is_dir() and not any(job.output.iterdir())):
-        return None
-    written, kept = job.output / "training.json", job.work / _RESULT
-    if written.is_file() and json.loads(written.read_text()).get("inputs") == key and kept.is_file():
-        return TrainingResult.model_validate_json(kept.read_text())
-    raise BadInput(f"{job.output} exists and is not the checkpoint of this job", "delete it or choose another output")
-
-
-def _check_precision(spec: TrainingSpec) -> None:
-    import torch
-
-    if spec.precision == "fp16" and not torch.cuda.is_available():
-        raise BadInput("training.precision fp16 needs a CUDA GPU and this machine has none", "choose fp32 or bf16")
-
-
-def _set_threads(threads: int | None) -> None:
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)
 
 
 def _load(job: TrainingJob) -> SentenceTransformer:
@@ -115,7 +99,7 @@ def _add_lora(model: SentenceTransformer) -> None:
     from peft import LoraConfig, TaskType, get_peft_model
 
     transformer: Any = model[0]
-    config = LoraConfig(task_type=TaskType.FEATURE_EXTRACTION, **_LORA)  # type: ignore[arg-type]
+    config = LoraConfig(task_type=TaskType.FEATURE_EXTRACTION, **LORA)
     transformer.model = get_peft_model(transformer.model, config)
 
 
@@ -125,53 +109,22 @@ def _merge_lora(model: SentenceTransformer) -> None:
     transformer.model = transformer.model.merge_and_unload()
 
 
-def _run(
-    job: TrainingJob,
-    model: SentenceTransformer,
-    prepared: Prepared,
-    *,
-    progress: Progress,
-    should_stop: ShouldStop,
-    started: float,
-) -> tuple[StatefulTrainer, float]:
-    """Train (or continue, or only load what an earlier process finished) and leave the best weights in ``model``."""
-    from transformers import EarlyStoppingCallback, set_seed
+def _blend(job: TrainingJob, model: SentenceTransformer) -> None:
+    """Average the weights with those that training started from (WiSE-FT; Wortsman et al., CVPR 2022)."""
+    import torch
 
-    from rankops.training.callbacks import Between
-    from rankops.training.trainer import newest_state, sealed_seconds
+    from rankops.training.torch_encoder import load_model
 
-    state = newest_state(job.work / "states")
-    spent = sealed_seconds(state) if state else 0.0
-
-    def elapsed() -> float:
-        return spent + time.monotonic() - started
-
-    set_seed(job.spec.seed)  # whatever the preparation drew must not matter: it is skipped on a resume
-    if job.spec.method == "lora":
-        _add_lora(model)
-    between = Between(progress, should_stop)
-    patience = EarlyStoppingCallback(early_stopping_patience=job.spec.patience)
-    trainer = _trainer(job, model, prepared, [patience, between], elapsed)
-    if state is not None and _complete(state, job.spec):
-        progress(f"an earlier run finished the steps ({state.name}); writing its checkpoint")
-        _restore(trainer, state)
-    else:
-        if state is not None:
-            progress(f"continuing from {state.name}")
-        trainer.train(resume_from_checkpoint=str(state) if state else None)
-    if between.interrupted:
-        raise TrainingInterrupted(
-            f"training was asked to stop after step {trainer.state.global_step}; its state is saved in {job.work}",
-            "run it again with the same work folder to continue",
-        )
-    if job.spec.method == "lora":
-        _merge_lora(model)
-    return trainer, elapsed()
+    if not job.spec.start_weight:
+        return
+    start = load_model(job.base_model).state_dict()
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.lerp_(start[name].to(tensor), job.spec.start_weight)
 
 
 def _trainer(job: TrainingJob, model: Any, prepared: Prepared, callbacks: list[Any], elapsed: Any) -> StatefulTrainer:
-    import torch
-
     from rankops.training.trainer import DevEvaluator, StatefulTrainer, TextColumns
 
     spec = job.spec
@@ -182,7 +135,7 @@ def _trainer(job: TrainingJob, model: Any, prepared: Prepared, callbacks: list[A
     return StatefulTrainer(
         elapsed=elapsed,
         model=model,
-        args=_arguments(job, prepared, use_cpu=not torch.cuda.is_available()),
+        args=_arguments(job, prepared),
         train_dataset=rows,
         loss=_loss(model, spec),
         evaluator=DevEvaluator(lambda current: _dev_metric(current, prepared, spec)),
@@ -212,8 +165,8 @@ def _loss(model: SentenceTransformer, spec: TrainingSpec) -> Any:
 
     if spec.gradient_accumulation > 1:
         part = -(-spec.batch_size // spec.gradient_accumulation)
-        return CachedMultipleNegativesRankingLoss(model, mini_batch_size=part)
-    return MultipleNegativesRankingLoss(model)
+        return CachedMultipleNegativesRankingLoss(model, scale=1 / spec.temperature, mini_batch_size=part)
+    return MultipleNegativesRankingLoss(model, scale=1 / spec.temperature)
 
 
 def _dev_metric(model: SentenceTransformer, prepared: Prepared, spec: TrainingSpec) -> float:
@@ -224,11 +177,10 @@ def _dev_metric(model: SentenceTransformer, prepared: Prepared, spec: TrainingSp
     return dev.ndcg(encode_texts(model, dev.queries, spec.max_query_tokens), products)
 
 
-def _arguments(job: TrainingJob, prepared: Prepared, *, use_cpu: bool) -> Any:
+def _arguments(job: TrainingJob, prepared: Prepared) -> Any:
     from sentence_transformers import SentenceTransformerTrainingArguments
 
     from rankops.training.sampling import RankingBatches
-    from rankops.training.trainer import METRIC
 
     spec = job.spec
 
@@ -237,85 +189,14 @@ def _arguments(job: TrainingJob, prepared: Prepared, *, use_cpu: bool) -> Any:
             prepared.examples, prepared.same_text, batch_size=spec.batch_size, steps=spec.max_steps, seed=spec.seed
         )
 
-    return SentenceTransformerTrainingArguments(
-        output_dir=str(job.work / "states"),
-        max_steps=spec.max_steps,
-        per_device_train_batch_size=spec.batch_size,
-        batch_sampler=batches,
-        learning_rate=spec.learning_rate,
-        warmup_ratio=spec.warmup_ratio,
-        lr_scheduler_type="linear",
-        max_grad_norm=1.0,
-        bf16=spec.precision == "bf16",
-        fp16=spec.precision == "fp16",
-        use_cpu=use_cpu,
-        seed=spec.seed,
-        eval_strategy="steps",
-        eval_steps=spec.evaluate_every,
-        save_strategy="steps",
-        save_steps=spec.evaluate_every,
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model=METRIC,
-        greater_is_better=True,
-        restore_callback_states_from_checkpoint=True,
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        disable_tqdm=True,
-        report_to="none",
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
-    )
+    return SentenceTransformerTrainingArguments(batch_sampler=batches, **arguments(job))
 
 
-def _complete(state: Path, spec: TrainingSpec) -> bool:
-    """Whether the run of this state had come to its end (steps or patience) when the process died."""
-    from rankops.training.trainer import STATE_FILE
-
-    saved = json.loads((state / STATE_FILE).read_text())
-    waited = saved["stateful_callbacks"]["EarlyStoppingCallback"]["attributes"]["early_stopping_patience_counter"]
-    return bool(saved["global_step"] >= spec.max_steps or waited >= spec.patience)
-
-
-def _restore(trainer: StatefulTrainer, state: Path) -> None:
-    from transformers import TrainerState
-
-    from rankops.training.trainer import STATE_FILE
-
-    trainer.state = TrainerState.load_from_json(str(state / STATE_FILE))
-    trainer.load_best_weights(int(trainer.state.best_global_step or 0))
-
-
-def _result(job: TrainingJob, key: str, trainer: StatefulTrainer, prepared: Prepared, seconds: float) -> TrainingResult:
-    from rankops.training.trainer import METRIC
-
-    history = trainer.state.log_history
-    dev_curve = [(0, prepared.dev_before), *((int(h["step"]), float(h[METRIC])) for h in history if METRIC in h)]
-    best_step = int(trainer.state.best_global_step or 0)
-    parameters = list(trainer.model.parameters())
-    return TrainingResult(
-        steps=trainer.state.global_step,
-        stopped_early=trainer.state.global_step < job.spec.max_steps,
-        best_step=best_step,
-        dev_metric_before=prepared.dev_before,
-        dev_metric_best=dict(dev_curve)[best_step],
-        losses=[(int(h["step"]), float(h["loss"])) for h in history if "loss" in h],
-        dev_curve=dev_curve,
-        seconds=seconds,
-        pairs=len(prepared.examples),
-        seed=job.spec.seed,
-        parameters=sum(p.numel() for p in parameters),
-        trained_parameters=trainer.trained_parameters,
-        dev_queries=len(prepared.dev.queries),
-        dev_products=len(prepared.dev.pool),
-        inputs=key,
-        spec=job.spec,
-    )
-
-
-def _write_checkpoint(job: TrainingJob, model: SentenceTransformer, result: TrainingResult) -> None:
+def _write_checkpoint(job: TrainingJob, model: SentenceTransformer, result: TrainingResult, progress: Progress) -> None:
     """Stage the folder and rename it. Wall time stays out: equal inputs give equal bytes, and so one digest."""
-    from rankops.training.torch_encoder import reset_tokenizer
+    from rankops.dataset import load_dataset
+    from rankops.training.fusion import fit_fusion
+    from rankops.training.torch_encoder import TorchEncoder, reset_tokenizer
 
     model.max_seq_length = max(job.spec.max_query_tokens, job.spec.max_product_tokens)
     reset_tokenizer(model)
@@ -325,3 +206,7 @@ def _write_checkpoint(job: TrainingJob, model: SentenceTransformer, result: Trai
             path.chmod(0o644)  # safetensors writes 0600: a server under another user could not read it
         facts = result.model_dump(mode="json", exclude={"seconds"})
         write_json(staged / "training.json", facts)
+        if job.hybrid.enabled:
+            dataset, encoder = load_dataset(job.dataset), TorchEncoder(staged)
+            fusion = fit_fusion(dataset, encoder, job.hybrid, seed=job.spec.seed, progress=progress)
+            fusion.save(staged)

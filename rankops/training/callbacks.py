@@ -1,6 +1,6 @@
 """What happens between the steps of a run: progress lines, a last evaluation, a clean stop, a guard against NaN.
 
-Importing this module imports transformers: :mod:`rankops.training.biencoder` does so inside its functions.
+Importing this module imports transformers: the trainers of each task do so inside their functions.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ _EVERY_S = 5.0
 class Between(TrainerCallback):
     """One callback for one run; ``interrupted`` says afterwards whether ``should_stop`` ended it."""
 
-    def __init__(self, progress: Progress, should_stop: ShouldStop) -> None:
+    def __init__(self, progress: Progress, should_stop: ShouldStop, metric: str) -> None:
         self._progress = progress
+        self._metric = metric
         self._should_stop = should_stop
         self._started = (time.monotonic(), 0)
         self._spoke = 0.0
@@ -84,7 +85,8 @@ class Between(TrainerCallback):
                 step=state.global_step,
                 max_steps=state.max_steps,
                 loss=self._loss,
-                dev_ndcg=dev,
+                dev=dev,
+                metric=self._metric,
                 steps_per_second=speed,
                 eta_seconds=(state.max_steps - state.global_step) / speed,
             )

@@ -8,8 +8,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from rankops.errors import RankopsError
-from rankops.files import combine_digests, digest_of, file_digests
-from rankops.specs import RecommendationSpec, Task, TrainingSpec
+from rankops.files import combine_digests, digest_of, file_digests, sha256_file
+from rankops.specs import HybridSpec, RankingSpec, RecommendationSpec, Task, TrainingSpec
 from rankops.training.base_models import model_digest
 
 
@@ -24,9 +24,14 @@ class TrainingJob(BaseModel):
 
     task: Task = Field(default="retrieval", description="decides which trainer runs it")
     spec: TrainingSpec
+    hybrid: HybridSpec = HybridSpec()
     recommendation: RecommendationSpec = RecommendationSpec()
+    ranking: RankingSpec = RankingSpec()
     base_model: Path = Field(description="folder with safetensors weights and a tokenizer")
     dataset: Path = Field(description="dataset folder (rankops.dataset)")
+    replay_pairs: Path | None = Field(
+        default=None, description="Parquet of older pairs, mixed in by spec.replay (rankops.training.replay)"
+    )
     output: Path
     work: Path
     threads: int | None = Field(default=None, ge=1, description="PyTorch threads; None leaves the library's choice")
@@ -38,9 +43,10 @@ class TrainingJob(BaseModel):
             "base_model": model_digest(self.base_model),
             "dataset": combine_digests(file_digests(self.dataset)),
         }
-        if self.task == "recommendation":
-            facts["recommendation"] = self.recommendation.model_dump(mode="json")
-        return digest_of({**facts, "task": self.task} if self.task != "retrieval" else facts)
+        if self.replay_pairs is not None:
+            facts["replay_pairs"] = sha256_file(self.replay_pairs)
+        options = self.hybrid if self.task == "retrieval" else getattr(self, self.task)
+        return digest_of({**facts, "task": self.task, "options": options.model_dump(mode="json")})
 
 
 class TrainingEvent(BaseModel):
@@ -51,7 +57,8 @@ class TrainingEvent(BaseModel):
     step: int
     max_steps: int
     loss: float | None = None
-    dev_ndcg: float | None = Field(default=None, description="nDCG@10 on the dev split, after this step")
+    dev: float | None = Field(default=None, description="the metric on the dev split, after this step")
+    metric: str = "nDCG@10"
     steps_per_second: float | None = None
     eta_seconds: float | None = None
 
@@ -59,8 +66,8 @@ class TrainingEvent(BaseModel):
         parts = [f"step {self.step}/{self.max_steps}"]
         if self.loss is not None:
             parts.append(f"loss {self.loss:.4f}")
-        if self.dev_ndcg is not None:
-            parts.append(f"dev nDCG@10 {self.dev_ndcg:.4f}")
+        if self.dev is not None:
+            parts.append(f"dev {self.metric} {self.dev:.4f}")
         if self.steps_per_second is not None:
             parts.append(f"{self.steps_per_second:.2f} steps/s")
         if self.eta_seconds is not None:
@@ -87,6 +94,7 @@ class TrainingResult(BaseModel):
     trained_parameters: int
     dev_queries: int
     dev_products: int
+    metric: str = Field(default="nDCG@10", description="what the dev values are, for people")
     inputs: str = Field(description="key of the job: digest over spec, base model and dataset")
     spec: TrainingSpec
 

@@ -32,7 +32,7 @@ def training_curve(result: TrainingResult) -> bytes:
         ha="right",
         color=_METRIC,
     )
-    right.set_ylabel("dev nDCG@10", color=_METRIC)
+    right.set_ylabel(f"dev {result.metric}", color=_METRIC)
     right.margins(y=0.2)
     ended = "stopped early" if result.stopped_early else "all steps"
     left.set_title(f"{result.pairs:,} pairs, {result.steps} steps ({ended}); dotted: base model", fontsize=10)

@@ -20,6 +20,7 @@ from rankops.files import write_bytes, write_json
 from rankops.training.dev import DevTask, build_dev_task
 from rankops.training.examples import Examples, build_examples, mine_negatives, text_numbers
 from rankops.training.job import Progress, ShouldStop, TrainingInterrupted, TrainingJob
+from rankops.training.replay import mixed, read_pairs
 from rankops.training.torch_encoder import encode_texts
 
 if TYPE_CHECKING:
@@ -52,12 +53,17 @@ def open_work(job: TrainingJob, key: str, progress: Progress) -> None:
 
 def prepare(job: TrainingJob, model: SentenceTransformer, progress: Progress, should_stop: ShouldStop) -> Prepared:
     """Read the dataset, mine negatives with the base model, measure it on the dev task; remembered in ``job.work``."""
+    from rankops.augmentation import augment_pairs
     from rankops.pairs import training_pairs
 
     dataset = load_dataset(job.dataset)
     texts = dataset.product_texts()
     same_text = text_numbers(texts)
-    examples = build_examples(dataset, training_pairs(dataset), same_text)
+    clicked = training_pairs(dataset)
+    if job.replay_pairs is not None:
+        clicked = mixed(clicked, read_pairs(job.replay_pairs), job.spec.replay)
+    pairs = augment_pairs(dataset, clicked, job.spec.augmentation, job.spec.seed)
+    examples = build_examples(dataset, pairs, same_text)
     dev = build_dev_task(dataset, seed=job.spec.seed)
     progress(f"{len(examples):,} training pairs, {len(set(examples.queries)):,} queries, {len(texts):,} products")
     if not (job.work / _BEFORE).is_file():

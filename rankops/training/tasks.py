@@ -13,6 +13,7 @@ Train = Callable[[TrainingJob, Progress, ShouldStop], TrainingResult]
 
 _MODULES: dict[Task, str] = {
     "retrieval": "rankops.training.biencoder",
+    "ranking": "rankops.training.crossencoder",
     "recommendation": "rankops.training.next_item",
 }
 

@@ -1,8 +1,8 @@
-"""The sentence-transformers trainer with what a resumable, reproducible run needs on top.
+"""What a resumable, reproducible run needs on top of a Hugging Face trainer, and that of sentence-transformers with it.
 
-Importing this module imports PyTorch: :mod:`rankops.training.biencoder` does so inside its functions.
+Importing this module imports PyTorch: the trainers of each task do so inside their functions.
 
-Added to ``SentenceTransformerTrainer``:
+Added by :class:`Stateful`:
 
 * state is *sealed*: when all files of a saved state are on disk a marker naming them is written, and only then are
   older states deleted; a state without its marker is what a kill left behind and is never used.
@@ -24,20 +24,26 @@ from typing import Any
 from safetensors.torch import load_model, save_model
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers.base.evaluation.evaluator import BaseEvaluator
+from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from rankops.errors import IntegrityError
 from rankops.files import write_json
 
-METRIC = "eval_dev_ndcg@10"
+METRIC = "eval_dev"
 STATE_FILE = "trainer_state.json"
 _MARKER = "sealed.json"
 _WEIGHTS = "model.safetensors"
 
 
-class StatefulTrainer(SentenceTransformerTrainer):
-    """See the module. ``elapsed`` returns the seconds of the run so far, those before an interruption included."""
+class Stateful(Trainer):
+    """A mix-in for trainers; see the module.
+
+    ``elapsed`` returns the seconds of the run so far, those before an interruption included.
+    """
+
+    model: Any
 
     def __init__(self, *, elapsed: Callable[[], float], **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -45,9 +51,6 @@ class StatefulTrainer(SentenceTransformerTrainer):
         self.trained_parameters = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         for callback in (PrinterCallback, ProgressCallback):  # progress goes through our own callback
             self.remove_callback(callback)
-
-    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
-        """No model card: it holds timings and paths, and equal inputs must give equal checkpoints."""
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(str(output_dir))
@@ -74,6 +77,13 @@ class StatefulTrainer(SentenceTransformerTrainer):
         folder = Path(str(output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         seal(folder, self._elapsed())
         super()._rotate_checkpoints(use_mtime=False, output_dir=output_dir)  # by number: no clock involved
+
+
+class StatefulTrainer(Stateful, SentenceTransformerTrainer):
+    """For bi-encoders."""
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """No model card: it holds timings and paths, and equal inputs must give equal checkpoints."""
 
 
 def seal(folder: Path, seconds: float) -> None:
@@ -133,11 +143,11 @@ class DevEvaluator(BaseEvaluator):
 
     def __init__(self, measure: Callable[[SentenceTransformer], float]) -> None:
         super().__init__()
-        self.primary_metric = "dev_ndcg@10"
+        self.primary_metric = "dev"
         self._measure = measure
 
     def __call__(
         self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         """The dev metric of the model as it is now."""
-        return {"dev_ndcg@10": self._measure(model)}
+        return {"dev": self._measure(model)}

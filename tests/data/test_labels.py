@@ -10,7 +10,7 @@ from rankops.data.labels import click_labels, judgements_from_clicks
 from rankops.data.shop.events import examination
 from rankops.dataset import COLUMNS
 from rankops.errors import BadInput
-from rankops.pairs import MIN_PROPENSITY, click_weights, estimate_propensities, training_pairs
+from rankops.pairs import MIN_PROPENSITY, click_weights, estimate_propensities, normalized, training_pairs
 
 from .conftest import dataset_of
 
@@ -62,6 +62,17 @@ def test_the_estimator_is_not_fooled_by_a_good_ranker(make_shop):
     error, naive_error = np.abs(found - truth).max(), np.abs(naive / naive[0] - truth).max()
     assert error < 0.06
     assert error < naive_error
+
+
+def test_among_equally_right_products_the_debiased_click_rate_does_not_depend_on_the_position(make_shop):
+    shop = make_shop(searches=2500)
+    log = normalized(pl.concat([shop.events(shop.world.day(offset)) for offset in range(4)]))
+    truth = shop.judge(log["query"].unique().to_list(), shop.world.day(3), noise=0.0).filter(pl.col("grade") == 3)
+    right = log.join(truth, on=["query", "product_id"], how="semi").group_by("position").agg(pl.col("clicked").mean())
+    rates = right.join(estimate_propensities(log), on="position").sort("position")
+    debiased = rates["clicked"] / rates["propensity"]
+    assert rates["clicked"].max() > 4 * rates["clicked"].min(), "what position alone does to clicks"
+    assert debiased.max() < 1.4 * debiased.min()
 
 
 def test_without_variation_the_documented_fallback_is_used():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from rankops.errors import BadInput
-from rankops.evaluation.baselines import bm25_run, encoder_run, random_run, singular
+from rankops.evaluation.baselines import bm25_run, encoder_run, random_run
+from rankops.lexical import singular
 from tests.evaluation.samples import WordEncoder
 
 TEXTS = ["Red shoes for running", "Blue shoe", "Lamp with a red shade", "Size M shirt", "Size S shirt"]

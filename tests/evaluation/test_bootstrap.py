@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rankops.errors import BadInput
-from rankops.evaluation.bootstrap import holm, loss_p_value, mean_interval, paired_difference
+from rankops.evaluation.bootstrap import holm, mean_interval, paired_difference
 
 
 def test_the_interval_covers_the_true_mean_as_often_as_it_promises_even_for_thirty_queries() -> None:
@@ -30,7 +30,7 @@ def test_the_interval_is_close_to_the_t_interval_for_normal_values() -> None:
 def test_equal_systems_have_a_difference_of_exactly_zero() -> None:
     values = np.random.default_rng(0).random(50)
     found = paired_difference(values, values)
-    assert (found.low, found.mean, found.high, loss_p_value(found)) == (0.0, 0.0, 0.0, 1.0)
+    assert (found.low, found.mean, found.high) == (0.0, 0.0, 0.0)
 
 
 def test_the_same_seed_gives_the_same_interval_and_another_seed_another() -> None:

@@ -95,8 +95,8 @@ def test_a_model_that_is_not_proven_above_a_floor_is_blocked(floor: str) -> None
 
 def test_a_proven_loss_within_the_margin_passes_and_beyond_it_blocks() -> None:
     base = scores(np.random.default_rng(0), 200, 0.0)
-    small = run_gate({**base, "challenger": base["champion"] - 0.004})
-    large = run_gate({**base, "challenger": base["champion"] - 0.006})
+    small = run_gate({**base, "challenger": base["champion"] - 0.0015})
+    large = run_gate({**base, "challenger": base["champion"] - 0.0025})
     assert small.passed
     assert not passes(large)["not-worse-than-champion"]
     assert any("proven worse" in reason for reason in large.reasons)
@@ -157,6 +157,35 @@ def test_a_first_deployment_is_decided_by_the_floors_and_says_so() -> None:
     assert decision.passed
     assert set(passes(decision)) == {"enough-queries", "above-random", "above-bm25", "above-base"}
     assert any("first deployment" in reason for reason in decision.reasons)
+
+
+TASK_FLOORS = {
+    "retrieval": ("random", "bm25", "base"),
+    "recommendation": ("random", "popularity", "item-item", "text"),
+    "matching": ("random", "text", "base"),
+}
+
+
+@pytest.mark.parametrize("task", TASK_FLOORS)
+def test_the_first_deployment_of_each_task_needs_every_floor_of_it(task: str) -> None:
+    floors = TASK_FLOORS[task]
+    spec = GateSpec(resamples=300, floors=floors)  # type: ignore[arg-type]
+    rng = np.random.default_rng(1)
+    ours = rng.beta(4, 2, 120)
+    values = {"challenger": ours, **{floor: ours - 0.2 + rng.normal(0, 0.1, 120) for floor in floors}}
+    decision = run_gate(values, spec, champion=None)
+    assert decision.passed and set(passes(decision)) == {"enough-queries", *(f"above-{floor}" for floor in floors)}
+    for floor in floors:
+        blocked = run_gate({**values, floor: ours + rng.normal(0, 0.01, 120)}, spec, champion=None)
+        assert [name for name, passed in passes(blocked).items() if not passed] == [f"above-{floor}"]
+
+
+def test_only_the_named_dimensions_can_block() -> None:
+    values = scores(np.random.default_rng(0), 240, 0.05, spread=0.05)
+    hurt = np.arange(240) % 4 == 2
+    values["challenger"] = np.where(hurt, values["champion"] - 0.08, values["challenger"])
+    assert not run_gate(values).passed
+    assert run_gate(values, GateSpec(resamples=300, slices=("popularity", "brand"))).passed
 
 
 def test_a_missing_system_is_an_error_and_not_a_pass() -> None:

@@ -48,7 +48,7 @@ def test_no_group_is_on_two_sides_and_held_out_judgements_stay_out_of_training(j
 def test_metrics_are_defined_for_the_queries_that_the_data_set_names() -> None:
     rows = [("same", "a", 2), ("same", "b", 2), ("none", "a", 0), ("exact", "a", 3), ("exact", "b", 0)]
     judgements = pl.DataFrame(rows, schema=COLUMNS["judgements"], orient="row")
-    defined = {measure.name: set(measure.queries) for measure in bench.measures(judgements, full=True)}
+    defined = {measure.name: set(measure.queries) for measure in bench.measures(judgements)}
     assert defined["judged nDCG@10"] == {"exact"}
     assert defined["full nDCG@10"] == {"same", "exact"}
     assert defined["Recall@100 (grade 3)"] == defined["MRR@10 (grade 3)"] == {"exact"}
@@ -57,10 +57,11 @@ def test_metrics_are_defined_for_the_queries_that_the_data_set_names() -> None:
 def test_comparisons_pair_each_metric_with_each_peer(judged: Dataset) -> None:
     labelled = judged.queries.filter(pl.col("split") != "test")["query_id"].to_list()
     ideal, worst = ["p3", "p2", "p1", "p0", "p4"], ["p0", "p4", "p1", "p2", "p3"]
-    runs = {s: {"judged": dict.fromkeys(labelled, worst)} for s in ("random", "bm25", "base")}
-    runs["fine-tuned"] = {"judged": dict.fromkeys(labelled, ideal)}
-    records = list(bench.comparisons(judged, runs, full=False))
-    assert [record["name"].rsplit("/", 1)[1] for record in records] == ["random", "bm25", "base"]
+    both = {order: dict.fromkeys(("judged", "full"), dict.fromkeys(labelled, run)) for order, run in
+            (("ideal", ideal), ("worst", worst))}  # fmt: skip
+    runs = {**dict.fromkeys(bench.PEERS, both["worst"]), bench.OURS: both["ideal"]}
+    records = list(bench.comparisons(judged, runs))
+    assert [record["name"].rsplit("/", 1)[1] for record in records] == 4 * list(bench.PEERS)
     first = records[0]
     assert first["ours"] == pytest.approx(1.0) and first["n"] == 60
     assert first["ratio"] == pytest.approx(first["ours"] / first["peer"]) and first["difference_interval"][0] > 0

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from rankops.errors import BadInput
 from rankops.evaluation.metrics import METRICS, judged_at, per_query
+from rankops.evaluation.reported import measure_runs, reported_metrics
 
 SCHEMA = {"query_id": pl.String, "product_id": pl.String, "grade": pl.Int8}
 
@@ -43,7 +44,10 @@ def random_case(seed: int, queries: int) -> tuple[dict[str, list[str]], dict[str
 def test_metrics_agree_with_ranx_to_nine_digits() -> None:
     run, judged = random_case(seed=4, queries=400)
     scored = {q: {p: 1.0 / (i + 1) for i, p in enumerate(ps)} for q, ps in run.items()}
+    more = {"map@100": "map@100", "precision@10": "precision@10", "recall@10": "recall@10", "mrr@100": "mrr@100"}
+    more |= {"hr@10": "hit_rate@10", "hr@1": "hit_rate@1"}  # their name by ours
     names = ["ndcg@10", "recall@100", "mrr@10", "recall@100-l2", "mrr@10-l2"]
+    names += [name + suffix for name in more.values() for suffix in ("", "-l2")]
     program = Path(__file__).with_name("ranx_scores.py")
     answer = subprocess.run(
         [sys.executable, str(program)],
@@ -61,6 +65,11 @@ def test_metrics_agree_with_ranx_to_nine_digits() -> None:
         for metric in METRICS:
             name = metric if metric == "ndcg@10" else metric + suffix
             np.testing.assert_allclose(theirs[name], [ours[q][metric] for q in order], atol=1e-9, rtol=0)
+        found = measure_runs({"a": run}, table, reported_metrics("retrieval"), min_grade=min_grade)
+        reported = {row["query_id"]: row for row in found.iter_rows(named=True)}
+        for metric, name in more.items():
+            values = [reported[q][metric] for q in order]
+            np.testing.assert_allclose(theirs[name + suffix], values, atol=1e-9, rtol=0, err_msg=metric)
 
 
 def test_gains_are_linear_and_not_exponential() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -14,7 +16,10 @@ from tests.overlays_deploy.conftest import WHEN
 def test_the_git_protocols_own_server_reads_but_refuses_a_push(bare: Path, tmp_path: Path) -> None:
     port = free_port()
     command = ["git", "daemon", "--export-all", "--verbose", "--listen=127.0.0.1", f"--port={port}"]
-    daemon = subprocess.Popen([*command, f"--base-path={bare.parent}"], stderr=subprocess.PIPE, text=True)
+    # A session of its own: `git` starts `git-daemon`, which would live on and hold the pipe open.
+    daemon = subprocess.Popen(
+        [*command, f"--base-path={bare.parent}"], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
         assert daemon.stderr is not None
         if not any("Ready to rumble" in line for line in daemon.stderr):
@@ -24,5 +29,7 @@ def test_the_git_protocols_own_server_reads_but_refuses_a_push(bare: Path, tmp_p
         with pytest.raises(RemoteUnavailable, match=r"refused our credentials: .*access denied"):
             remote.push(made, "main")
     finally:
-        daemon.terminate()
-        daemon.communicate()
+        os.killpg(daemon.pid, signal.SIGKILL)
+        daemon.wait(10)
+        if daemon.stderr is not None:
+            daemon.stderr.close()

@@ -8,7 +8,8 @@ import pytest
 
 from rankops.encoding import OnnxEncoder
 from rankops.errors import BadInput, IntegrityError
-from rankops.release.index import ProductIndex, build_index, sorted_products, top_rows
+from rankops.fusion import top_rows
+from rankops.release.index import ProductIndex, build_index, sorted_products
 from rankops.text import product_text
 
 
@@ -28,10 +29,11 @@ def test_an_index_finds_each_product_by_its_own_text(shop, tmp_path):
     assert isinstance(index.vectors, np.memmap)
     for product in products:
         (vector,) = encoder.encode([product_text(product)], role="product")
-        ids, scores = index.search(vector, 2)
-        assert ids[0] == product["product_id"]
-        assert scores[0] == pytest.approx(1.0, abs=1e-5)
-        assert scores[0] > scores[1]
+        scores = index.scores(vector)
+        best, second = top_rows(scores, 2)
+        assert index.product_ids[best] == product["product_id"]
+        assert scores[best] == pytest.approx(1.0, abs=1e-5)
+        assert scores[best] > scores[second]
 
 
 def test_rows_are_in_product_id_order_whatever_the_catalogue_order(shop, tmp_path):
@@ -66,7 +68,7 @@ def test_a_missing_index_file_is_named(tmp_path):
 def test_a_vector_of_another_width_is_refused(shop):
     index = ProductIndex.open(shop.release / "index", encoder_digest=shop.manifest.encoder_digest)
     with pytest.raises(BadInput, match=r"\(7,\)"):
-        index.search(np.zeros(7, np.float32), 3)
+        index.scores(np.zeros(7, np.float32))
 
 
 @pytest.mark.parametrize(

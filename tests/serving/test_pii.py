@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rankops.serving.pii import remove_pii
+from rankops.pii import remove_pii
 
 PERSONAL = [
     ("jane.doe@example.org", "<email>"),

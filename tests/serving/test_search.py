@@ -9,8 +9,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from rankops.release.searcher import Searcher
 from rankops.serving.client import Client
 from tests.serving.conftest import running
+from tests.support.tiny_release import make_hybrid, make_release, write_catalogue
 
 
 def golden(shop):
@@ -155,6 +157,21 @@ def test_metrics_count_what_happened(shop, tmp_path):
     (part,) = (tmp_path / "log").rglob("*.parquet")
     (row,) = pq.ParquetFile(part).read().to_pylist()
     assert (row["results"], row["top_score"], row["query"]) == (0, None, "red")
+
+
+def test_a_hybrid_answers_with_the_fused_score_and_counts_its_stages(shop, tmp_path):
+    artifact = make_hybrid(shop.artifact, tmp_path / "artifact")
+    catalogue = write_catalogue(tmp_path / "catalogue.parquet")
+    release = tmp_path / "release"
+    manifest = make_release(release, artifact=artifact, catalogue=catalogue, private_key=shop.private_key)
+    with running(shop.config(release=release, digest=manifest.digest)) as address, Client(address) as client:
+        found = client.get("/search?q=red%20lamp%20acme&k=3").body["results"]
+        text = raw(address, "GET", "/metrics")[2].decode()
+    offline = Searcher.open(release).search("red lamp acme", 3)
+    assert [(r["product_id"], r["score"]) for r in found] == list(zip(offline.product_ids, offline.scores, strict=True))
+    assert found[0]["title"] == "red lamp"
+    for stage in ("encode", "search", "lexical", "rerank"):
+        assert f'rankops_stage_seconds_count{{stage="{stage}"}} 1.0' in text
 
 
 def test_the_request_time_header_counts_only_where_it_is_trusted(shop, tmp_path):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rankops.files import combine_digests
+from rankops.fusion import Fusion
 from rankops.release.manifest import (
     SIGNATURE,
     BaseModelRef,
@@ -61,6 +62,15 @@ def release_facts(**changes: object) -> ReleaseFacts:
         "gates": [GateResult(name="better than bm25", passed=True, explanation="+0.10 [0.05, 0.15]")],
     }
     return ReleaseFacts.model_validate(values | changes)
+
+
+def make_hybrid(artifact: Path, copy: Path) -> Path:
+    """A copy of an artifact that weighs words too."""
+    shutil.copytree(artifact, copy)
+    first = {"dense": 0.5, "title": 0.3, "best field": 0.2}
+    weights = {"dense": 0.4, "title": 0.3, "best field": 0.1, "feedback": 0.2}
+    Fusion("learned", ("title", "brand"), 1.2, 0.75, first=first, weights=weights).save(copy)
+    return copy
 
 
 def make_release(folder: Path, *, artifact: Path, catalogue: Path, private_key: Path) -> ReleaseManifest:

@@ -19,11 +19,12 @@ REFUSED = "roll back to the last release that verified, and rematerialize this o
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the protocol v2; -1 in ``shape`` is any length."""
+    """A tensor of the protocol v2; -1 in ``shape`` is any length. ``long`` texts may be as long as a product's."""
 
     name: str
     datatype: str
     shape: tuple[int, ...]
+    long: bool = False
 
 
 class Engine(Protocol):
@@ -63,6 +64,7 @@ Load = Callable[[ServerConfig, ReleaseManifest], Engine]
 
 _MODULES: dict[Task, str] = {
     "retrieval": "rankops.serving.engines.retrieval",
+    "ranking": "rankops.serving.engines.ranking",
     "recommendation": "rankops.serving.engines.recommendation",
 }
 

@@ -45,7 +45,9 @@ class Contenders:
 class TaskStage(Protocol):
     """What a task decides for the stages. Implementations are modules: the functions below at their top level."""
 
-    METRICS: tuple[Metric, ...]
+    def metrics(self, spec: ModelSpec) -> tuple[Metric, ...]:
+        """What the task is measured by, the most telling first."""
+        ...
 
     def view(self, dataset: Dataset, spec: ModelSpec) -> Dataset:
         """The dataset as this task asks it: its queries, their splits and judgements, made from the same tables."""
@@ -55,8 +57,11 @@ class TaskStage(Protocol):
         """The test split ranked by every floor, ``base`` where there is one, champion and checkpoint."""
         ...
 
-    def rank_artifact(self, artifact: Path, dataset: Dataset, spec: ModelSpec, progress: Progress) -> Run:
-        """The test split ranked by a compressed artifact, as a server would answer."""
+    def rank_artifact(self, artifact: Path, dataset: Dataset, spec: ModelSpec, runs: Runs, progress: Progress) -> Run:
+        """The test split ranked by a compressed artifact, as a server would answer.
+
+        ``runs`` are those of :meth:`rank_systems`: a ranker reorders the candidates that they hold.
+        """
         ...
 
     def artifact_digest(self, artifact: Path) -> str:
@@ -90,6 +95,7 @@ class TaskStage(Protocol):
 
 _MODULES: dict[Task, str] = {
     "retrieval": "rankops.stages.tasks.retrieval",
+    "ranking": "rankops.stages.tasks.ranking",
     "recommendation": "rankops.stages.tasks.recommendation",
 }
 

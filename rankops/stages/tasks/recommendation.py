@@ -10,19 +10,21 @@ import numpy as np
 
 from rankops.baskets import contexts, next_item_view
 from rankops.dataset import Dataset, load_dataset
-from rankops.evaluation.metrics import NEXT_ITEM_METRICS as METRICS
-from rankops.evaluation.metrics import per_query
+from rankops.evaluation.metrics import NEXT_ITEM_METRICS, per_query
 from rankops.next_item import NextItemModel, load_next_item, next_item_digest
-from rankops.specs import ModelSpec, Target
+from rankops.specs import Metric, ModelSpec, Target
 from rankops.stages.tasks import CHAMPION, CHECKPOINT, SEED, Contenders, Progress, Run, Runs, golden_queries
 
 if TYPE_CHECKING:
     from rankops.compression.report import CompressionReport
     from rankops.release.manifest import ReleaseFacts, ReleaseManifest
 
-__all__ = ["METRICS"]
-
 _TIMED = 200  # contexts that latency is measured on
+
+
+def metrics(spec: ModelSpec) -> tuple[Metric, ...]:
+    """What a recommendation of the next item is measured by."""
+    return NEXT_ITEM_METRICS
 
 
 def view(dataset: Dataset, spec: ModelSpec) -> Dataset:
@@ -47,7 +49,7 @@ def rank_systems(dataset: Dataset, contenders: Contenders, spec: ModelSpec, prog
     return runs
 
 
-def rank_artifact(artifact: Path, dataset: Dataset, spec: ModelSpec, progress: Progress) -> Run:
+def rank_artifact(artifact: Path, dataset: Dataset, spec: ModelSpec, runs: Runs, progress: Progress) -> Run:
     """The artifact's answers to the test questions."""
     return _rank(load_next_item(artifact), dataset, "test")
 

@@ -1,14 +1,17 @@
-"""Retrieval: queries to products by a bi-encoder over the whole catalogue."""
+"""Retrieval: queries to products by a bi-encoder, and the words of both, over the whole catalogue."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankops.dataset import Dataset, load_dataset
 from rankops.evaluation.metrics import METRICS
-from rankops.specs import ModelSpec, Target
+from rankops.files import combine_digests, digest_of, sha256_file
+from rankops.fusion import FUSION, Fusion, Hybrid, load_fusion
+from rankops.specs import Metric, ModelSpec, Target
 from rankops.stages.tasks import (
     CHAMPION,
     CHECKPOINT,
@@ -20,6 +23,7 @@ from rankops.stages.tasks import (
     golden_queries,
     split_queries,
 )
+from rankops.text import product_texts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +32,14 @@ if TYPE_CHECKING:
     from rankops.encoding import Encoder
     from rankops.release.manifest import ReleaseFacts, ReleaseManifest
 
-__all__ = ["METRICS"]
+
+DENSE = "dense"
+"""How the vectors of a hybrid alone are called in runs and evidence."""
+
+
+def metrics(spec: ModelSpec) -> tuple[Metric, ...]:
+    """What a ranking of products for a query is measured by."""
+    return METRICS
 
 
 def view(dataset: Dataset, spec: ModelSpec) -> Dataset:
@@ -37,48 +48,55 @@ def view(dataset: Dataset, spec: ModelSpec) -> Dataset:
 
 
 def rank_systems(dataset: Dataset, contenders: Contenders, spec: ModelSpec, progress: Progress) -> Runs:
-    """The top 100 of random, BM25, base, champion and checkpoint for each query of the test split."""
+    """The top 100 of random, BM25, base, checkpoint and champion for each query of the test split.
+
+    Where the checkpoint is a hybrid, its vectors alone are ranked too, as ``dense``.
+    """
     from rankops.encoding import OnnxEncoder
-    from rankops.evaluation.baselines import bm25_run, encoder_run, random_run
+    from rankops.evaluation.baselines import bm25_run, random_run
+    from rankops.release.searcher import ENCODER
     from rankops.training.torch_encoder import TorchEncoder
 
-    queries = split_queries(dataset, "test")
-    texts, ids = dataset.product_texts(), dataset.catalogue["product_id"].to_list()
+    asked = _Asked(dataset, split_queries(dataset, "test"))
     runs: Runs = {
-        "random": random_run([query_id for query_id, _ in queries], ids, SEED),
-        "bm25": bm25_run(queries, texts, ids),
+        "random": random_run([query_id for query_id, _ in asked.queries], asked.ids, SEED),
+        "bm25": bm25_run(asked.queries, asked.texts, asked.ids),
     }
     lengths = {
         "max_query_tokens": spec.training.max_query_tokens,
         "max_product_tokens": spec.training.max_product_tokens,
     }
-    encoders: list[tuple[str, Callable[[], Encoder]]] = [
-        ("base", lambda: TorchEncoder(contenders.base, **lengths)),
-        (CHECKPOINT, lambda: TorchEncoder(contenders.checkpoint, **lengths)),
-    ]
+
+    def rank(name: str, encoder: Encoder, fusion: Fusion | None) -> None:
+        progress(f"evaluation: ranking {len(asked.queries)} queries over {len(asked.ids):,} products with {name}")
+        vectors = encoder.encode(asked.texts, role="product")
+        if fusion is not None and name == CHECKPOINT:
+            runs[DENSE] = asked.rank(encoder, None, vectors)
+        runs[name] = asked.rank(encoder, fusion, vectors)
+
+    rank("base", TorchEncoder(contenders.base, **lengths), None)
+    rank(CHECKPOINT, TorchEncoder(contenders.checkpoint, **lengths), load_fusion(contenders.checkpoint))
     if (champion := contenders.champion) is not None:
-        encoders.append((CHAMPION, lambda: OnnxEncoder(champion / "encoder", threads=2)))
-    for name, build in encoders:
-        progress(f"evaluation: ranking {len(queries)} queries over {len(ids):,} products with {name}")
-        runs[name] = encoder_run(build(), queries, texts, ids)
+        rank(CHAMPION, OnnxEncoder(champion / ENCODER, threads=2), load_fusion(champion))
     return runs
 
 
-def rank_artifact(artifact: Path, dataset: Dataset, spec: ModelSpec, progress: Progress) -> Run:
+def rank_artifact(artifact: Path, dataset: Dataset, spec: ModelSpec, runs: Runs, progress: Progress) -> Run:
     """The top 100 of an artifact for each query of the test split."""
     from rankops.encoding import OnnxEncoder
-    from rankops.evaluation.baselines import encoder_run
 
-    queries, ids = split_queries(dataset, "test"), dataset.catalogue["product_id"].to_list()
-    progress(f"evaluation: ranking {len(queries)} held-out queries with the compressed model")
-    return encoder_run(OnnxEncoder(artifact, threads=2), queries, dataset.product_texts(), ids)
+    asked = _Asked(dataset, split_queries(dataset, "test"))
+    progress(f"evaluation: ranking {len(asked.queries)} held-out queries with the compressed model")
+    return asked.rank(OnnxEncoder(artifact, threads=2), load_fusion(artifact))
 
 
 def artifact_digest(artifact: Path) -> str:
-    """Digest over encoder.json, model.onnx and tokenizer.json."""
-    from rankops.encoding import artifact_digest as digest
+    """Digest over encoder.json, model.onnx, tokenizer.json, and a hybrid's fusion.json."""
+    from rankops.encoding import artifact_digest as encoder_digest
 
-    return digest(artifact)
+    digest = encoder_digest(artifact)
+    fusion = artifact / FUSION
+    return combine_digests({"encoder": digest, FUSION: sha256_file(fusion)}) if fusion.is_file() else digest
 
 
 def compress(
@@ -91,25 +109,34 @@ def compress(
     refusal: Callable[[Path], str | None],
     progress: Progress,
 ) -> CompressionReport:
-    """Climb the ladder of the target; see :func:`rankops.compression.ladder.compress`."""
+    """Climb the ladder of the target (see :func:`rankops.compression.ladder.compress`), every rung with the fusion."""
     from rankops.compression.ladder import compress as climb
 
-    return climb(
+    fusion = load_fusion(checkpoint)
+
+    def fused(folder: Path) -> Path:
+        if fusion is not None:
+            fusion.save(folder)
+        return folder
+
+    report = climb(
         checkpoint,
         dataset,
         spec,
         target,
         out,
-        score=selection_scorer(dataset, spec),
-        refusal=lambda encoder: refusal(encoder.folder),
+        score=selection_scorer(dataset, spec, fusion),
+        refusal=lambda folder: refusal(fused(folder)),
         progress=progress,
     )
+    fused(out)
+    return report
 
 
 def bundle(
     out: Path, *, artifact: Path, dataset: Path, spec: ModelSpec, facts: ReleaseFacts, progress: Progress
 ) -> ReleaseManifest:
-    """Encoder, index of the whole catalogue, products for display, golden answers."""
+    """Encoder, indexes of the whole catalogue, products for display, golden answers."""
     from rankops.release.retrieval import build_bundle
 
     return build_bundle(
@@ -123,10 +150,35 @@ def bundle(
     )
 
 
+class _Asked:
+    """Queries and the catalogue that they are asked of, sorted by product id."""
+
+    def __init__(self, dataset: Dataset, queries: list[tuple[str, str]]) -> None:
+        self.queries = queries
+        self.products = list(dataset.catalogue.sort("product_id").iter_rows(named=True))
+        self.ids: list[str] = [product["product_id"] for product in self.products]
+        self.texts = product_texts(self.products)
+        self._hybrids: dict[str, Hybrid] = {}
+
+    def rank(self, encoder: Encoder, fusion: Fusion | None, vectors: np.ndarray | None = None) -> Run:
+        """The top 100 of each query; ``vectors`` (N, d) saves encoding the products again."""
+        from rankops.evaluation.baselines import encoder_run, hybrid_run
+
+        if fusion is None:
+            return encoder_run(encoder, self.queries, self.texts, self.ids, product_vectors=vectors)
+        return hybrid_run(encoder, self._over(fusion), self.queries, self.texts, self.ids, product_vectors=vectors)
+
+    def _over(self, fusion: Fusion) -> Hybrid:
+        key = digest_of([fusion.fields, fusion.k1, fusion.b])
+        standing = self._hybrids.get(key)  # the index is the costly part, and knows no weights
+        self._hybrids[key] = fusion.over(self.products) if standing is None else Hybrid(fusion, standing.lexical)
+        return self._hybrids[key]
+
+
 def selection_scorer(
-    dataset: Dataset, spec: ModelSpec, *, max_queries: int = 300, max_products: int = 600
+    dataset: Dataset, spec: ModelSpec, fusion: Fusion | None, *, max_queries: int = 300, max_products: int = 600
 ) -> Callable[[Encoder], np.ndarray]:
-    """A function that gives an encoder's nDCG@10 per query: what compression selects rungs by.
+    """A function that gives the nDCG@10 per query of an encoder (with the fusion): what compression selects rungs by.
 
     Never the test split: a rung chosen there would be judged on the queries that chose it. Dev queries come first,
     then train queries: a rung's loss is a difference to the same checkpoint on the same query, so queries that the
@@ -135,7 +187,6 @@ def selection_scorer(
     """
     import polars as pl
 
-    from rankops.evaluation.baselines import encoder_run
     from rankops.evaluation.metrics import per_query
 
     known = dataset.judgements.filter(pl.col("grade") >= spec.gates.min_grade)
@@ -144,16 +195,19 @@ def selection_scorer(
     queries = asked[:max_queries]
     mine = known.filter(pl.col("query_id").is_in([query_id for query_id, _ in queries]))
     best = mine.sort("grade", "product_id", descending=[True, False]).group_by("query_id", maintain_order=True).head(2)
-    ids, texts = dataset.catalogue["product_id"].to_list(), dataset.product_texts()
-    pool = _filled(set(best["product_id"].to_list()), ids, max_products)
-    pairs = [(product, text) for product, text in zip(ids, texts, strict=True) if product in pool]
+    pool = _filled(set(best["product_id"].to_list()), dataset.catalogue["product_id"].to_list(), max_products)
+    small = replace(dataset, catalogue=dataset.catalogue.filter(pl.col("product_id").is_in(sorted(pool))))
+    task = _Asked(small, queries)
     judgements = dataset.judgements.filter(
         pl.col("query_id").is_in([query_id for query_id, _ in queries]) & pl.col("product_id").is_in(sorted(pool))
     )
 
     def score(encoder: Encoder) -> np.ndarray:
-        run = encoder_run(encoder, queries, [text for _, text in pairs], [product for product, _ in pairs])
-        return per_query(run, judgements, min_grade=spec.gates.min_grade).sort("query_id")["ndcg@10"].to_numpy()
+        return (
+            per_query(task.rank(encoder, fusion), judgements, min_grade=spec.gates.min_grade)
+            .sort("query_id")["ndcg@10"]
+            .to_numpy()
+        )
 
     return score
 

@@ -1,4 +1,4 @@
-"""Removing personal data from queries before they are written anywhere.
+"""Removing personal data from queries before they are written anywhere: by the server, and on the way into a dataset.
 
 People paste anything into a search box. E-mail addresses, IBANs, payment cards and telephone numbers are replaced by
 ``<email>``, ``<iban>``, ``<card>`` and ``<phone>``. Checksums (ISO 13616 mod 97, ISO/IEC 7812 Luhn) keep article

@@ -1,0 +1,204 @@
+"""Two arms, one score: cosines of a bi-encoder and BM25 over fields, joined by learned weights. Needs numpy only.
+
+The score of a product is a weighted mean of signals that lie in 0..1 (a cosine: -1..1), so it is itself a number of
+that range with the same meaning for every query: 1 is a product whose fields hold every word of the query and whose
+text means the same. It is computed for the whole catalogue, exactly: no arm cuts candidates for the other, a judged
+pool and a full ranking are scored alike, and at some ten thousand products that costs less than cutting would.
+
+A second pass adds *feedback* (Rocchio; Manning, Raghavan & Schuetze, Introduction to Information Retrieval, ch. 9): the
+cosine to the mean of the best products of the first pass, by which products like those that both arms agree on rise.
+
+``fusion.json`` travels from the checkpoint (``rankops.training.fusion`` learns it) through the artifact into the
+release, where it is one of the files that the release digest covers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rankops.errors import IntegrityError
+from rankops.files import write_json
+from rankops.lexical import Floats, LexicalIndex, Matches, field_texts
+
+FUSION = "fusion.json"
+DENSE, BEST, COVERAGE, FEEDBACK = "dense", "best field", "coverage", "feedback"
+Method = Literal["learned", "rank"]
+Rows = NDArray[np.intp] | Sequence[int]
+
+DIGITS = 6
+"""Scores that agree to this many digits are ties: beyond it, float32 sums depend on the block they were made in."""
+
+RANK_CONSTANT = 60
+"""Of reciprocal rank fusion (Cormack, Clarke & Buettcher, SIGIR 2009)."""
+
+FEEDBACK_DEPTH = 20
+"""Products of the first pass whose mean is taken, discounted by rank as nDCG does."""
+
+FEEDBACK_CANDIDATES = 1000
+"""Best products of the first pass that are compared with it; the others' feedback is 0."""
+
+_REBUILD = "rematerialize the quantized artifact; if this is a release, roll back to the last one that verified"
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """``fusion.json``: the fields of the lexical index, and what each signal weighs.
+
+    ``first`` and ``weights`` (method ``learned``) are those of the two passes, not negative, each with sum 1, by the
+    names of :func:`signal_names`; only ``weights`` knows ``feedback``. Method ``rank`` needs none: it is reciprocal
+    rank fusion of the cosine and of ``best field``.
+    """
+
+    method: Method
+    fields: tuple[str, ...]
+    k1: float
+    b: float
+    first: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: Path) -> None:
+        """Write ``fusion.json`` into a folder."""
+        write_json(folder / FUSION, asdict(self))
+
+    def texts(self, products: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+        """The text of each field for each product, in their order."""
+        return {name: field_texts(products, name) for name in self.fields}
+
+    def index(self, products: Sequence[Mapping[str, Any]]) -> LexicalIndex:
+        """The lexical index of products, in their order."""
+        return LexicalIndex.build(self.texts(products), k1=self.k1, b=self.b)
+
+    def over(self, products: Sequence[Mapping[str, Any]]) -> Hybrid:
+        """This fusion over a catalogue, in its order."""
+        return Hybrid(self, self.index(products))
+
+
+def load_fusion(folder: Path) -> Fusion | None:
+    """Read ``fusion.json`` of a checkpoint, an artifact or a release; None where there is none (a dense retriever).
+
+    Raises :class:`IntegrityError` naming what is wrong with it.
+    """
+    path = folder / FUSION
+    if not path.is_file():
+        return None
+    try:
+        given = json.loads(path.read_text())
+        fusion = Fusion(
+            method=given["method"],
+            fields=tuple(given["fields"]),
+            k1=float(given["k1"]),
+            b=float(given["b"]),
+            first={str(name): float(weight) for name, weight in given["first"].items()},
+            weights={str(name): float(weight) for name, weight in given["weights"].items()},
+            facts=dict(given["facts"]),
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise IntegrityError(f"{path} is not a fusion: {error!r}", _REBUILD) from error
+    if problem := _problem(fusion):
+        raise IntegrityError(f"{path}: {problem}", _REBUILD)
+    return fusion
+
+
+def signal_names(fields: Sequence[str]) -> tuple[str, ...]:
+    """The signals of a first pass with these fields, in the order of :func:`signals`."""
+    return (DENSE, BEST, COVERAGE, *fields)
+
+
+def signals(cosines: Floats, matches: Matches) -> tuple[Floats, ...]:
+    """float32 ``(N,)`` each, in the order of :func:`signal_names`."""
+    return (cosines, matches.best, matches.coverage, *matches.fields)
+
+
+def weighted(weights: Mapping[str, float], named: Mapping[str, Floats]) -> Floats:
+    """float32 ``(N,)``: the weighted mean of named signals."""
+    total = np.zeros(len(next(iter(named.values()))), np.float32)
+    for name, values in named.items():
+        if weight := weights.get(name, 0.0):
+            total += np.float32(weight) * values
+    return total
+
+
+def feedback_vector(first: Floats, vectors: Floats) -> Floats:
+    """The unit vector ``(d,)`` of what the first pass found: the mean of the best of ``vectors`` (N, d)."""
+    rows = top_rows(first, FEEDBACK_DEPTH)
+    discount = (1 / np.log2(np.arange(len(rows)) + 2)).astype(np.float32)
+    mean = discount @ vectors[rows]
+    unit = mean / np.maximum(np.sqrt(mean @ mean), np.float32(1e-12))
+    return np.asarray(unit, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Hybrid:
+    """A fusion with the lexical index of a catalogue. Safe to share between threads."""
+
+    fusion: Fusion
+    lexical: LexicalIndex
+
+    def __post_init__(self) -> None:
+        if self.lexical.fields != self.fusion.fields:
+            raise IntegrityError(
+                f"the lexical index has the fields {self.lexical.fields}, the fusion weighs {self.fusion.fields}",
+                _REBUILD,
+            )
+
+    def scores(self, query: str, cosines: Floats, vectors: Floats, also: Rows = ()) -> Floats:
+        """float32 ``(N,)``: the fused score of every product, rounded so that equal products tie.
+
+        ``cosines`` (N,) are those of the query and ``vectors`` (N, d), the products' unit vectors. ``also`` are rows
+        that must get their feedback whatever their place (a judged pool).
+        """
+        return self.rerank(cosines, self.lexical.match(query), vectors, also)
+
+    def rerank(self, cosines: Floats, matches: Matches, vectors: Floats, also: Rows = ()) -> Floats:
+        """:meth:`scores` of a query whose words were matched already."""
+        fusion = self.fusion
+        if fusion.method == "rank":
+            fused = _reciprocal_ranks(cosines) + _reciprocal_ranks(matches.best)
+            return np.round(fused * np.float32((RANK_CONSTANT + 1) / 2), DIGITS).astype(np.float32)
+        named = dict(zip(signal_names(fusion.fields), signals(cosines, matches), strict=True))
+        first = np.round(weighted(fusion.first, named), DIGITS)
+        if fusion.weights.get(FEEDBACK):
+            rows = np.union1d(top_rows(first, FEEDBACK_CANDIDATES), np.asarray(also, dtype=np.intp))
+            named[FEEDBACK] = np.zeros(len(first), np.float32)
+            named[FEEDBACK][rows] = vectors[rows] @ feedback_vector(first, vectors)
+        return np.round(weighted(fusion.weights, named), DIGITS)
+
+
+def top_rows(scores: NDArray[Any], k: int) -> NDArray[np.intp]:
+    """Positions of the ``k`` largest of ``scores`` (N,), best first; ties by position, also at the cut. O(N)."""
+    if k >= len(scores):
+        return np.argsort(-scores, kind="stable")
+    threshold = np.partition(scores, len(scores) - k)[len(scores) - k]
+    above = np.flatnonzero(scores > threshold)
+    level = np.flatnonzero(scores == threshold)[: k - len(above)]
+    rows = np.concatenate([above, level])
+    return rows[np.lexsort((rows, -scores[rows]))]
+
+
+def _reciprocal_ranks(scores: Floats) -> Floats:
+    """``1 / (60 + rank)`` of each product, ranks from 1, equal scores in order of position; 0 without any score."""
+    order = np.argsort(-scores, kind="stable")
+    found = np.empty(len(scores), np.float32)
+    found[order] = 1.0 / (RANK_CONSTANT + 1 + np.arange(len(scores)))
+    return np.where(scores > 0, found, np.float32(0))
+
+
+def _problem(fusion: Fusion) -> str | None:
+    if fusion.method not in ("learned", "rank"):
+        return f"unknown method {fusion.method!r}"
+    names = set(signal_names(fusion.fields))
+    for what, weights, known in (("first", fusion.first, names), ("weights", fusion.weights, {*names, FEEDBACK})):
+        if strange := sorted(set(weights) - known):
+            return f"{what} has signals that it does not know: {', '.join(strange)}"
+        total = sum(weights.values())
+        if fusion.method == "learned" and (min(weights.values(), default=-1) < 0 or abs(total - 1) > 1e-6):
+            return f"{what} must not be negative and must sum to 1, not {total:.6f}"
+    return None

@@ -1,0 +1,75 @@
+"""A dataset that comes as a folder (``rankops import``), taken into the store as if it had been assembled."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from rankops.artifacts import StoredArtifact
+from rankops.errors import BadInput
+from rankops.files import combine_digests, digest_of, sha256_file
+
+if TYPE_CHECKING:
+    from rankops.dataset import Dataset
+    from rankops.store import ArtifactStore
+
+Progress = Callable[[str], None]
+
+FILES = (*(f"{table}.parquet" for table in ("catalogue", "interactions", "queries", "judgements")), "dataset.json")
+
+
+def adopt(store: ArtifactStore, folder: str, *, name: str, progress: Progress) -> tuple[StoredArtifact, bool]:
+    """The dataset in ``folder`` (a path, or a URL of any fsspec scheme) as an artifact; ``reused``: it was known.
+
+    Raises :class:`BadInput` where a file is missing or a table breaks a rule.
+    """
+    with tempfile.TemporaryDirectory(prefix="rankops-dataset-") as scratch:
+        local = _local(folder, Path(scratch) / "dataset")
+        digests = {file: sha256_file(local / file) for file in FILES if (local / file).is_file()}
+        key = digest_of({"imported": combine_digests(digests), "name": name})
+
+        def make(out: Path) -> tuple[dict[str, str], dict[str, Any]]:
+            dataset = _checked(local, name)
+            progress(f"dataset {name}: {dataset.catalogue.height:,} products, {dataset.queries.height:,} queries")
+            dataset.save(out)
+            return {"name": name, "input_key": key}, dataset.info
+
+        return store.find_or_make("dataset", key, make)
+
+
+def _checked(folder: Path, name: str) -> Dataset:
+    """Read and check; queries are not held to the rules of search queries, because offer pairs repeat their texts."""
+    from rankops.data.tables import check_table
+    from rankops.dataset import load_dataset
+
+    found = load_dataset(folder)
+    catalogue = check_table("catalogue", found.catalogue, f"{folder} (catalogue)")
+    interactions = check_table("interactions", found.interactions, f"{folder} (interactions)", catalogue=catalogue)
+    judgements = check_table("judgements", found.judgements, f"{folder} (judgements)", catalogue=catalogue)
+    if found.queries.is_empty() and interactions.is_empty():
+        raise BadInput(f"{folder} has neither queries nor interactions", "import it again")
+    info = {**found.info, "name": name}
+    if interactions.height:
+        first, last = cast("Any", interactions["day"].min()), cast("Any", interactions["day"].max())
+        info = {"first_day": first.isoformat(), "last_day": last.isoformat(), **info}
+    return replace(found, catalogue=catalogue, interactions=interactions, judgements=judgements, info=info)
+
+
+def _local(folder: str, scratch: Path) -> Path:
+    if "://" not in folder:
+        return Path(folder)
+    import fsspec
+
+    scratch.mkdir()
+    for name in FILES:
+        try:
+            with fsspec.open(f"{folder.rstrip('/')}/{name}", "rb") as handle:
+                (scratch / name).write_bytes(handle.read())
+        except (OSError, ImportError, ValueError) as error:
+            raise BadInput(
+                f"cannot read {folder}/{name}: {error}", "check the URL, the credentials and the scheme"
+            ) from error
+    return scratch
