@@ -107,8 +107,8 @@ def gate_result(name: str, decision: GateDecision) -> AssetCheckResult:
     )
 
 
-def release_metadata(manifest: ReleaseManifest) -> dict[str, Any]:
-    """Size, gates and the metrics that travel in ``release.json``."""
+def release_metadata(manifest: ReleaseManifest, card: str) -> dict[str, Any]:
+    """Size, gates and the metrics that travel in ``release.json``, that file itself, and the model card (Markdown)."""
     rows = ["| system | metric | mean | interval |", "|---|---|--:|---|"]
     rows += [
         f"| {m['system']} | {m['metric']} | {m['value']:.4f} | {m['lower']:.4f} – {m['upper']:.4f} |"
@@ -119,6 +119,8 @@ def release_metadata(manifest: ReleaseManifest) -> dict[str, Any]:
         "target": manifest.target,
         "gates passed": manifest.gates_passed,
         "metrics": MetadataValue.md("\n".join(rows)),
+        "model card": MetadataValue.md(card),
+        "release.json": MetadataValue.json(manifest.model_dump(mode="json")),
     }
 
 

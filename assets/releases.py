@@ -1,6 +1,6 @@
 """The release: a signed, content-addressed bundle with the index built by the very encoder that it ships."""
 
-from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, MaterializeResult, MetadataValue, asset
+from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, MaterializeResult, asset
 
 from assets.metadata import artifact, release_metadata
 from rankops.artifacts import StoredArtifact
@@ -51,14 +51,7 @@ def release_asset(spec: ModelSpec) -> AssetsDefinition:
         card = (opened.local_path(made) / MODEL_CARD).read_bytes()
         if not reused and manifest.mlflow_run is not None:
             tracking.open(manifest.mlflow_run).log_bytes(MODEL_CARD, card)
-        return MaterializeResult(
-            value=made,
-            metadata={
-                **artifact(made, reused=reused),
-                **release_metadata(manifest),
-                "model card": MetadataValue.md(card.decode()),
-                "release.json": MetadataValue.json(manifest.model_dump(mode="json")),
-            },
-        )
+        shown = {**artifact(made, reused=reused), **release_metadata(manifest, card.decode())}
+        return MaterializeResult(value=made, metadata=shown)
 
     return release

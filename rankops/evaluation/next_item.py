@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def floor_runs(
     scores: list[tuple[str, Matrix]] = [("popularity", popular), ("item-item", np.asarray(context @ together))]
     if "text" in floors:
         scores.append(("text", np.asarray(context @ _text_matrix(dataset, items, encoder()))))
-    ranked = {name: _run(query_ids, rank(table, context, ids)) for name, table in scores}
+    ranked = {name: dict(zip(query_ids, rank(table, context, ids), strict=True)) for name, table in scores}
     return {"random": random_run(query_ids, ids, seed), **ranked}
 
 
@@ -66,7 +66,3 @@ def _text_matrix(dataset: Dataset, items: Items, encoder: Encoder) -> Matrix:
     similar = vector_gram(encoder.encode([texts[product] for product in items.ids], role="product")) ** _SHARPNESS
     np.fill_diagonal(similar, 0.0)
     return similar
-
-
-def _run(query_ids: Sequence[str], ranked: Sequence[list[str]]) -> RankedLists:
-    return dict(zip(query_ids, ranked, strict=True))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rankops.errors import BadInput, ToolMissing
-from rankops.forge.protocol import BRANCHES, LISTED, PullRequest, State
+from rankops.forge.protocol import BRANCHES, LISTED, PullRequest, State, newest_open
 from rankops.forge.server import refusal, server_address, silence
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class GitHubForge:
 
     def open(self, *, head: str, base: str, title: str, body: str, labels: Sequence[str] = ()) -> PullRequest:
         """See :class:`~rankops.forge.protocol.Forge`. GitHub answers 422 to a duplicate; then that one is adopted."""
-        if standing := self._standing(head, base):
+        if standing := newest_open(self, head, base):
             return self._brought_up_to_date(standing, title, body)
         from github import GithubException
 
@@ -74,7 +74,7 @@ class GitHubForge:
             try:
                 made = self._repo().create_pull(base=base, head=head, title=title, body=body)
             except GithubException as error:
-                if error.status != 422 or (standing := self._standing(head, base)) is None:
+                if error.status != 422 or (standing := newest_open(self, head, base)) is None:
                     raise
             else:
                 return _convert(made).model_copy(update={"labels": self._label(made, labels)})
@@ -133,10 +133,6 @@ class GitHubForge:
     def _is_ours(self, pull: GithubPullRequest) -> bool:
         head = pull.head.repo
         return head is not None and head.full_name.lower() == self.repository.lower()
-
-    def _standing(self, head: str, base: str) -> PullRequest | None:
-        same = [p for p in self.find_open(base=base, head_prefix=head) if p.head == head]
-        return same[-1] if same else None
 
     def _brought_up_to_date(self, standing: PullRequest, title: str, body: str) -> PullRequest:
         if (standing.title, standing.body) == (title, body):

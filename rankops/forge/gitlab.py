@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rankops.errors import BadInput, ToolMissing
-from rankops.forge.protocol import BRANCHES, LISTED, PullRequest, State
+from rankops.forge.protocol import BRANCHES, LISTED, PullRequest, State, newest_open
 from rankops.forge.server import refusal, server_address, silence
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class GitLabForge:
 
     def open(self, *, head: str, base: str, title: str, body: str, labels: Sequence[str] = ()) -> PullRequest:
         """See :class:`~rankops.forge.protocol.Forge`. GitLab answers 409 to a duplicate; then that one is adopted."""
-        if standing := self._standing(head, base):
+        if standing := newest_open(self, head, base):
             return self._brought_up_to_date(standing, title, body)
         words = {"title": title, "description": body, "labels": ",".join(labels)}
         wanted: dict[str, Any] = {"source_branch": head, "target_branch": base, "squash": False, **words}
@@ -80,7 +80,7 @@ class GitLabForge:
             try:
                 return _convert(self._project().mergerequests.create(wanted, **_NO_WAITING))
             except GitlabError as error:
-                if error.response_code != 409 or (standing := self._standing(head, base)) is None:
+                if error.response_code != 409 or (standing := newest_open(self, head, base)) is None:
                     raise
         return self._brought_up_to_date(standing, title, body)
 
@@ -161,10 +161,6 @@ class GitLabForge:
     def _put(found: Any, **changes: str) -> PullRequest:
         found.manager.update(found.iid, changes, **_NO_WAITING)
         return _convert(found.manager.get(found.iid, **_NO_WAITING))
-
-    def _standing(self, head: str, base: str) -> PullRequest | None:
-        same = [p for p in self.find_open(base=base, head_prefix=head) if p.head == head]
-        return same[-1] if same else None
 
     def _brought_up_to_date(self, standing: PullRequest, title: str, body: str) -> PullRequest:
         if (standing.title.removeprefix(_DRAFT), standing.body) == (title, body):

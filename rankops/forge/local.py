@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from rankops.errors import BadInput
 from rankops.files import write_json
-from rankops.forge.protocol import LISTED, Branches, PullRequest
+from rankops.forge.protocol import LISTED, Branches, PullRequest, newest_open
 
 
 class LocalForge:
@@ -55,9 +55,8 @@ class LocalForge:
     def open(self, *, head: str, base: str, title: str, body: str, labels: Sequence[str] = ()) -> PullRequest:
         """See :class:`~rankops.forge.protocol.Forge`."""
         with self._locked():
-            standing = [p for p in self.find_open(base=base, head_prefix=head) if p.head == head]
-            if standing:
-                return self._save(standing[-1].model_copy(update={"title": title, "body": body}))
+            if standing := newest_open(self, head, base):
+                return self._save(standing.model_copy(update={"title": title, "body": body}))
             number = max(self._numbers(), default=0) + 1
             new = PullRequest(
                 number=number, url=self._path(number).as_uri(), head=head, base=base, title=title, body=body,

@@ -80,6 +80,12 @@ class Forge(Protocol):
         ...
 
 
+def newest_open(forge: Forge, head: str, base: str) -> PullRequest | None:
+    """The newest open pull request from exactly ``head`` into ``base``, or None."""
+    same = [p for p in forge.find_open(base=base, head_prefix=head) if p.head == head]
+    return same[-1] if same else None
+
+
 class Branches(Protocol):
     """What a forge without a server of its own needs of the Git remote to merge."""
 

@@ -74,10 +74,21 @@ class Setting:
 
 @dataclass(frozen=True)
 class _Grams:
-    """What a fit sums up: the texts' inner products over the same products as the baskets."""
+    """What a fit sums up: the texts' inner products over the same products as the baskets.
+
+    ``alike`` is what lifts products with few sales: both, sharpened, with a zero diagonal.
+    """
 
     words: Matrix
     vectors: Matrix
+    alike: Matrix
+
+    @classmethod
+    def of(cls, words: Matrix, vectors: Matrix) -> _Grams:
+        """With ``alike``, which every fit needs and no setting changes."""
+        alike = words**_WORD_SHARPNESS + vectors**_VECTOR_SHARPNESS
+        np.fill_diagonal(alike, 0.0)
+        return cls(words, vectors, alike)
 
 
 def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_stop) -> TrainingResult:
@@ -115,9 +126,7 @@ def fit(items: Items, grams: _Grams, setting: Setting) -> Matrix:
 
 def lift(items: Items, grams: _Grams, boost: float) -> Matrix:
     """What products with few sales get for resembling the context: ``(n, n)``, columns fade with sales."""
-    alike = grams.words**_WORD_SHARPNESS + grams.vectors**_VECTOR_SHARPNESS
-    np.fill_diagonal(alike, 0.0)
-    return alike * (boost / (1.0 + items.sales / _FADE_SALES)).astype(np.float32)[None, :]
+    return grams.alike * (boost / (1.0 + items.sales / _FADE_SALES)).astype(np.float32)[None, :]
 
 
 class _Judge:
@@ -193,7 +202,7 @@ def _grams(job: TrainingJob, dataset: Dataset, ids: list[str], progress: Progres
     wanted = [texts[product] for product in ids]
     words = word_gram(wanted)
     if not any(job.recommendation.text_weights):
-        return _Grams(words, np.zeros_like(words))
+        return _Grams.of(words, np.zeros_like(words))
     from rankops.training.torch_encoder import TorchEncoder
 
     progress(f"next item: embedding {len(wanted):,} product texts with the base model")
@@ -203,7 +212,7 @@ def _grams(job: TrainingJob, dataset: Dataset, ids: list[str], progress: Progres
         max_query_tokens=job.spec.max_query_tokens,
         max_product_tokens=job.spec.max_product_tokens,
     )
-    return _Grams(words, vector_gram(encoder.encode(wanted, role="product")))
+    return _Grams.of(words, vector_gram(encoder.encode(wanted, role="product")))
 
 
 def _result(

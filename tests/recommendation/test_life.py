@@ -100,7 +100,7 @@ def client(address: str) -> Iterator[Client]:
 def test_the_model_beats_what_sells_and_finds_the_theme(life: Path) -> None:
     table = json.loads((life / "evidence" / "evaluation.json").read_text())
     found = {row["system"]: row["metrics"]["hr@20"]["mean"] for row in table["systems"]}
-    assert min(found["challenger"], found["item-item"]) > found["popularity"] > found["random"] - 0.1
+    assert min(found["challenger"], found["item-item"]) > max(found["popularity"], found["random"])
     assert table["reference"] == "item-item"
 
 

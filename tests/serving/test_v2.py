@@ -45,7 +45,7 @@ def test_inference_returns_the_vectors_of_the_encoder(shop, client):
         ({}, "list 'inputs'"),
         ({"inputs": []}, "the request has 0"),
         ({"inputs": [1]}, "inputs are 'query'"),
-        (request(["a"], name="text"), "input 'text'"),
+        (request(["a"], name="text"), "unknown or repeated input 'text'"),
         (request(["a"], datatype="FP32"), "datatype 'FP32'"),
         (request(["a"], shape=[2]), r"its data has shape [1]"),
         (request(["a"], shape=[1, 1]), r"its data has shape [1]"),

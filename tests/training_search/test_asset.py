@@ -68,8 +68,9 @@ def test_a_search_is_materialized_once_with_its_page_and_its_child_runs(
 
     client = MlflowClient(Tracking()._uri())
     runs = client.search_runs([client.get_experiment_by_name("rankops").experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
-    parents = [run for run in runs if run.info.run_id in {c.data.tags["mlflow.parentRunId"] for c in children}]
     assert len(parents) == 1 and len(children) == 3
-    assert {run.info.status for run in [*parents, *children]} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parents[0].info.run_id}
+    assert {run.info.status for run in runs} == {"FINISHED"}
     assert all("training.learning_rate" in run.data.params for run in children)
