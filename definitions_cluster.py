@@ -40,6 +40,9 @@ STEP: Mapping[str, Any] = {
 }
 """What each step's pod gets, on top of what the run launcher gives (platform/dagster/dagster.yaml)."""
 
+TRAINING_STAGES = ("checkpoint", "search")
+"""Assets that train: they need a GPU, or the volume that their state and the GPU pod's share."""
+
 GPU_STEP: Mapping[str, Any] = {
     "container_config": {
         "resources": {
@@ -71,12 +74,12 @@ SHARED_STEP: Mapping[str, Any] = {
 
 
 def cluster_executor(models: Sequence[ModelSpec], training_claim: str) -> ExecutorDefinition:
-    """One Job a step; the checkpoint of each model trains as the claim (or its absence) says."""
+    """One Job a step; what trains (checkpoint, settings search) does so as the claim (or its absence) says."""
     training = GPU_STEP
     if training_claim:
         volume = {"name": "shared", "persistent_volume_claim": {"claim_name": training_claim}}
         training = {**SHARED_STEP, "pod_spec_config": {"volumes": [volume]}}
-    steps = [AssetKey([spec.name, "checkpoint"]).to_python_identifier() for spec in models]
+    steps = [AssetKey([spec.name, stage]).to_python_identifier() for spec in models for stage in TRAINING_STAGES]
     return k8s_job_executor.configured(
         {
             "max_concurrent": 4,

@@ -81,7 +81,7 @@ def given_cases(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def fitted(dataset: Dataset, base: Path, progress: Say) -> NextItemModel:
-    """The product's own training: the last 30 days choose the settings, all but the very last day are learned from."""
+    """The product's own training: the last 30 days choose the settings; everything is learned from in the end."""
     from rankops.training.job import TrainingJob
     from rankops.training.next_item import train
 
@@ -92,7 +92,7 @@ def fitted(dataset: Dataset, base: Path, progress: Say) -> NextItemModel:
         job = TrainingJob(
             task="recommendation",
             spec=TrainingSpec(),
-            recommendation=RecommendationSpec(test_days=1, dev_days=30),
+            recommendation=RecommendationSpec(test_days=0, dev_days=30),
             base_model=base,
             dataset=root / "dataset",
             output=root / "checkpoint",

@@ -64,7 +64,8 @@ def next_item_view(dataset: Dataset, spec: RecommendationSpec) -> Dataset:
     context. ``queries.query`` holds the context's product ids, separated by blanks; ``judgements`` the held-out
     product with grade 3; ``popularity`` how often that product was in the baskets before the test days
     (``head | torso | tail``, ``new`` below ten); ``group_id`` the shopper, so that one shopper's questions stay
-    together in a bootstrap. ``interactions`` keeps the days before the test days.
+    together in a bootstrap. ``interactions`` keeps the days before the test days. With no test days there are no test
+    questions, and everything is learned from.
 
     Raises :class:`BadInput` where no basket is left to ask about, or to learn from.
     """
@@ -86,7 +87,7 @@ def next_item_view(dataset: Dataset, spec: RecommendationSpec) -> Dataset:
         for split, start, end in (("dev", dev_from, test_from - timedelta(days=1)), ("test", test_from, last))
     ]
     asked = pl.concat(questions)
-    for split in ("dev", "test"):
+    for split in ("dev", "test") if spec.test_days else ("dev",):
         if asked.filter(pl.col("split") == split).is_empty():
             raise BadInput(f"no basket of {MIN_BASKET} products in the {split} days", "take more days")
     return replace(

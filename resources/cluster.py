@@ -61,6 +61,9 @@ class KubernetesCluster(Cluster):
         "from outside (with a kubeconfig) through the API server, which needs get and create on services/proxy and "
         "adds its own milliseconds to the measured latency",
     )
+    api_key: str = Field(
+        default="", description="API key for overlays with components/api-keys; give it as EnvVar, never as text"
+    )
     request_log: str = Field(default="", description="pattern of the request log's root, any fsspec URL")
     timeout: float = Field(default=900.0, gt=0, description="seconds for a commit to become live")
     poll: float = Field(default=3.0, ge=0, description="seconds between two looks")
@@ -121,6 +124,7 @@ class KubernetesCluster(Cluster):
             ControllerObject(self.controller, named(self.namespace or namespace), named(self.name or name)),
             service_url=self.service_url or inside,
             log=UPath(named(self.request_log)) if self.request_log else None,
+            api_key=self.api_key or None,
             patience=Patience(self.timeout, self.poll, self.failure_patience),
         )
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from dagster import ConfigurableResource
 from pydantic import Field
+
+from rankops.state import REPOSITORY
 
 
 class ImportedDatasets(ConfigurableResource):
@@ -16,3 +21,13 @@ class ImportedDatasets(ConfigurableResource):
     def folder(self, dataset: str) -> str | None:
         """Where a dataset lies; None where it is made of days of traffic."""
         return self.folders.get(dataset)
+
+
+class SharedData(ImportedDatasets):
+    """Published sets below one folder: ``$RANKOPS_SHARED_DATA``, or ``shared/data`` beside the repository."""
+
+    def folder(self, dataset: str) -> str | None:
+        """Where a dataset lies."""
+        name = self.folders.get(dataset)
+        shared = Path(os.environ.get("RANKOPS_SHARED_DATA") or REPOSITORY.parent / "shared" / "data")
+        return None if name is None else str(shared / name)

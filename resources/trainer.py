@@ -21,6 +21,14 @@ _IMAGE_TAG = "docker/image"  # the run launcher writes it: the image that the ru
 _SCRATCH = "/tmp"  # noqa: S108 (a volume of the pod; its root file system is read-only)
 
 
+def launch(python: str, arguments: list[str], processes: int) -> list[str]:
+    """The command line of a training: Python, or torchrun, which starts Python that often and ends all with one."""
+    if processes == 1:
+        return [python, *arguments]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [python, *launcher, *arguments]
+
+
 class Trainer(ConfigurableResource, ABC):
     """Runs one training job out of process and returns its result message."""
 
@@ -44,13 +52,14 @@ class SubprocessTrainer(Trainer):
     """Training in a process of this machine: embedded default, needs nothing."""
 
     threads: int = Field(default=0, ge=0, description="CPU threads for training; 0 leaves it to torch")
+    processes: int = Field(default=1, ge=1, description="of one training (torchrun); one a GPU where there are several")
 
     def _start(self, context: AssetExecutionContext, arguments: list[str]) -> None:
         env = dict(os.environ)
         if self.threads:
             env["OMP_NUM_THREADS"] = str(self.threads)
         client = PipesSubprocessClient(cwd=str(REPOSITORY))
-        client.run(context=context, command=[sys.executable, *arguments], env=env)
+        client.run(context=context, command=launch(sys.executable, arguments, self.processes), env=env)
 
 
 class KubernetesTrainer(Trainer):
@@ -66,9 +75,7 @@ class KubernetesTrainer(Trainer):
     service_account: str = Field(default="rankops-training", description="one without rights")
     mount_path: str = Field(default="/var/lib/rankops", description="where both pods mount the claim")
     gpus: int = Field(default=1, ge=0)
-    processes: int = Field(
-        default=1, ge=1, description="one training over several GPUs of the pod: processes (torchrun), one a GPU"
-    )
+    processes: int = Field(default=0, ge=0, description="of one training (torchrun); 0: one a GPU, one without GPUs")
     cpu: str = "4"
     memory: str = "32Gi"
     shared_memory: str = Field(default="8Gi", description="size of /dev/shm; it counts as memory")
@@ -104,14 +111,10 @@ class KubernetesTrainer(Trainer):
 
         Raises :class:`BadInput` where the processes would share GPUs or leave some idle.
         """
-        if self.processes == 1:
-            return ["python", *arguments]
-        if self.gpus not in (0, self.processes):
-            raise BadInput(
-                f"{self.processes} training processes for {self.gpus} GPUs", "set gpus and processes to one number"
-            )
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(self.processes)]
-        return ["python", *launcher, *arguments]
+        processes = self.processes or max(1, self.gpus)
+        if self.gpus not in (0, processes):
+            raise BadInput(f"{processes} training processes for {self.gpus} GPUs", "set processes to 0 or to gpus")
+        return launch("python", arguments, processes)
 
     def _image(self, context: AssetExecutionContext) -> str:
         image = self.image or context.run.tags.get(_IMAGE_TAG, "")

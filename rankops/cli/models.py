@@ -14,17 +14,24 @@ from rankops.state import LocalState
 
 @reported
 def predict(
-    dataset_dir: Annotated[Path, typer.Argument(help="a rankops dataset folder, or one like search_icecat")],
-    model: Annotated[str, typer.Option(help="a model's name (its release in staging), or a release's folder or URL")],
-    out: Annotated[Path, typer.Option(help="file for the TREC run; replaced as a whole")],
+    dataset_dir: Annotated[
+        Path, typer.Argument(help="a rankops dataset folder, or one like search_icecat, matching_wdc or retail")
+    ],
+    model: Annotated[
+        str,
+        typer.Option(help="a model's name (its release of `fit`, or in staging), or a release's folder or URL"),
+    ],
+    out: Annotated[Path, typer.Option(help="file for the predictions; replaced as a whole")],
     k: Annotated[int, typer.Option(min=1, help="products a query")] = 100,
     split: Annotated[str, typer.Option(help="all, train, dev or test")] = "all",
     tag: Annotated[str | None, typer.Option(help="last column (default: model and digest)")] = None,
     public_key: Annotated[Path | None, typer.Option(help="key that verifies the release")] = None,
 ) -> None:
-    """Write a TREC run: `query_id Q0 product_id rank score tag`. No labels are read.
+    """Write predictions; no labels are read.
 
-    Judged pools that the folder names (candidates_test.tsv) are ranked completely, after the best K.
+    Retrieval, ranking: a TREC run, `query_id Q0 product_id rank score tag`; judged pools that the folder names
+    (candidates_test.tsv) are ranked completely, after the best K. Pairs: `pair_id, score, label`. Next item:
+    `case_id, rank, item, score`. Both are separated by tabs.
     """
     from rankops.predict import Asked, predict_task, resolve_release
 
@@ -37,6 +44,32 @@ def predict(
         asked = Asked(split=split, k=k, tag=tag)  # type: ignore[arg-type]
         written = predict_task(release.task).predict(release, dataset_dir, out, asked, tell)
     say(f"{out}: {written}, release {release.digest}")
+
+
+@reported
+def fit(
+    dataset_dir: Annotated[
+        Path, typer.Argument(help="a rankops dataset folder, or one like search_icecat, matching_wdc or retail")
+    ],
+    model: Annotated[str, typer.Option(help="name of a ModelSpec in the specs' module")],
+    specs: Annotated[str, typer.Option(help="module that holds ModelSpecs")] = "assets.models",
+    judged: Annotated[
+        bool, typer.Option("--judged", help="release the judged model itself: the held-out part is never learned from")
+    ] = False,
+) -> None:
+    """Train, judge, compress and release a model on a folder of data, for `predict --model NAME`.
+
+    The stages are those of the assets. Where the test labels lie with somebody else, a part of the labelled data is
+    held out to judge on; once every gate has passed, the same spec learns from all labels. What stands is used again.
+    """
+    from rankops.cli.specs import find_spec
+    from rankops.stages.fit import fit as fit_model
+
+    spec = find_spec(specs, model)
+    with progress() as tell:
+        made = fit_model(dataset_dir, spec, final=not judged, progress=tell)
+    told = "stood already" if made.reused else "made"
+    say(f"{spec.name}: release {made.release.digest} {told} in {made.seconds:.0f} s\n{made.card}")
 
 
 @reported

@@ -15,10 +15,10 @@ import polars as pl
 
 from rankops.data.esci import import_esci
 from rankops.data.importers import import_icecat
-from rankops.data.matching import import_matching
+from rankops.data.matching import import_matching, is_matching_folder
 from rankops.data.multi_cpr import import_multi_cpr
 from rankops.data.preparation import PreparationOptions, prepare_dataset
-from rankops.data.retail import import_retail
+from rankops.data.retail import INVOICES, import_retail
 from rankops.data.retailrocket import import_retailrocket
 from rankops.data.wands import import_wands
 from rankops.dataset import Dataset
@@ -65,6 +65,23 @@ def import_dataset(
         progress(f"reading {path}")
     dataset = known.read(path, **given)
     return prepare_dataset(dataset, preparation, typed_queries=known.typed_queries, progress=progress)
+
+
+def read_folder(path: Path) -> Dataset:
+    """A folder of published files, as they are; which kind it is is seen from its files.
+
+    Raises :class:`BadInput` where it is none.
+    """
+    if (path / "products.jsonl.gz").is_file() and (path / "queries.tsv").is_file():
+        return import_icecat(path)
+    if is_matching_folder(path):
+        return import_matching(path)
+    if invoices := sorted(path.glob(INVOICES)):
+        return import_retail(invoices[-1])
+    raise BadInput(
+        f"{path} is no folder of a known data set",
+        "give one like search_icecat, matching_wdc or retail, or a dataset folder (`rankops import` writes one)",
+    )
 
 
 def write_dataset(dataset: Dataset, out: Path) -> int:

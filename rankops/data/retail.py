@@ -20,6 +20,8 @@ from rankops.errors import BadInput
 INVOICE_COLUMNS = (
     "InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country",
 )  # fmt: skip
+INVOICES = "online_retail_*.csv*"
+"""What the file is called in a folder."""
 _PRODUCT = r"^\d{5}[A-Z]{0,2}$"
 
 

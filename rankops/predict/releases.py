@@ -24,9 +24,10 @@ class Resolved:
 def resolve_release(model: str, public_key: Path, state: LocalState) -> Resolved:
     """Find the release that ``model`` means and verify it completely.
 
-    ``model`` is a release's folder or URL, or the name of a model: then the release that staging pins, which
-    ``releases/<model>.json`` in the state folder names. Raises :class:`BadInput` for neither, and
-    :class:`rankops.errors.IntegrityError` when a byte, the signature or the digest is wrong.
+    ``model`` is a release's folder or URL, or the name of a model: then the release that ``releases/<model>.json`` in
+    the state folder names, which is the one that staging pins, or that ``rankops fit`` made. Raises
+    :class:`BadInput` for neither, and :class:`rankops.errors.IntegrityError` when a byte, the signature or the digest
+    is wrong.
     """
     from rankops.release.signing import verify
 
@@ -38,7 +39,8 @@ def resolve_release(model: str, public_key: Path, state: LocalState) -> Resolved
     elif "://" not in model and not Path(model).is_dir():
         raise BadInput(
             f"{model!r} is neither a release (folder or URL) nor a model with a release ({pinned} is missing)",
-            f"materialize {model}/deploy for staging, or give the release's URL",
+            f"run `rankops fit DATASET_DIR --model {model}`, materialize {model}/deploy for staging, or give the "
+            "release's URL",
         )
     folder = _local(uri, state)
     manifest = verify(folder, public_key, digest)

@@ -12,7 +12,7 @@ import numpy as np
 
 from rankops.errors import BadInput
 from rankops.files import write_text
-from rankops.fusion import DIGITS, top_rows
+from rankops.fusion import DIGITS
 from rankops.predict.task import Asked, Progress, QuerySplit
 from rankops.text import product_texts
 
@@ -117,36 +117,31 @@ def rank_questions(release: Resolved, questions: Questions, out: Path, *, k: int
     lines: list[str] = []
     for query_id, text in questions.queries:
         pool = [place[product] for product in questions.pools.get(query_id, ()) if product in place]
-        scores, _ = searcher.scores(text, also=pool)
-        rows = _ranked(scores, k, pool)
-        lines += [f"{query_id} Q0 {ids[row]} {rank} {scores[row]:.{DIGITS}f} {tag}" for rank, row in enumerate(rows, 1)]
+        found = searcher.rank(text, k, also=pool)
+        ranked = enumerate(zip(found.rows.tolist(), found.scores.tolist(), strict=True), 1)
+        lines += [f"{query_id} Q0 {ids[row]} {rank} {score:.{DIGITS}f} {tag}" for rank, (row, score) in ranked]
     write_text(out, "\n".join(lines) + "\n")
     return len(lines)
-
-
-def _ranked(scores: np.ndarray, k: int, pool: Sequence[int]) -> list[int]:
-    """The ``k`` best rows and those of the pool, best first; equal scores by row, that is by product id."""
-    wanted = np.union1d(top_rows(scores, k), np.asarray(pool, dtype=np.int64))
-    return [int(row) for row in wanted[np.lexsort((wanted, -scores[wanted]))]]
 
 
 def _over(searcher: Searcher, ids: list[str], products: Sequence[Mapping[str, Any]], progress: Progress) -> Searcher:
     """The searcher over these products: with the release's own indexes where they are of them, else made now."""
     from rankops.lexical import source_digest
-    from rankops.release.index import catalogue_digest
+    from rankops.release.index import ProductIndex, catalogue_digest
 
     texts, index, hybrid = product_texts(products), searcher.index, searcher.hybrid
     if index.catalogue_digest == catalogue_digest(ids, texts):
         progress("the release's own index is of this catalogue")
     else:
         vectors = _encoded(searcher.encoder, texts, progress)
-        index = replace(index, vectors=vectors, product_ids=ids, catalogue_digest=catalogue_digest(ids, texts))
+        digest = catalogue_digest(ids, texts)
+        index = ProductIndex.of(vectors, ids, encoder_digest=index.encoder_digest, catalogue_digest=digest)
     if hybrid is not None:
         fusion = hybrid.fusion
         source = source_digest(fusion.texts(products), k1=fusion.k1, b=fusion.b)
-        if source != hybrid.lexical.source:
+        if source != hybrid.words.source:
             progress(f"indexing the words of {len(products):,} products")
-            hybrid = fusion.over(products)
+            hybrid = fusion.search_over(products)
     return replace(searcher, index=index, hybrid=hybrid)
 
 

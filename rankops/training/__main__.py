@@ -2,6 +2,7 @@
 
 Under Dagster Pipes (the launching step sets the environment) progress goes to the run's log and the result is a
 custom message; otherwise progress goes to standard error. Either way ``result.json`` is written beside the output.
+torchrun may start it as several processes of one training (:mod:`rankops.training.ranks`): the first one speaks.
 Exit status: 0 done, 1 a clear error on standard error, 143 stopped by SIGTERM with the state saved.
 """
 
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 from rankops.errors import BadInput, RankopsError
 from rankops.files import write_json
 from rankops.training.job import TrainingInterrupted, TrainingJob, TrainingResult
+from rankops.training.ranks import Ranks, alone
 from rankops.training.search import SearchJob, SearchResult, search
 from rankops.training.tasks import trainer_of
 
@@ -48,7 +50,10 @@ class _StopFlag:
 
 @contextmanager
 def _channel() -> Iterator[tuple[Say, Report]]:
-    """How this process speaks: ``(progress lines, the result)``."""
+    """How this process speaks: ``(progress lines, the result)``. Of several only the first does."""
+    if not Ranks.current().is_first:
+        yield lambda line: None, lambda result: None
+        return
     if not all(name in os.environ for name in _PIPES):
         yield _to_stderr, lambda result: None
         return
@@ -93,14 +98,14 @@ def _run(job: Job, say: Say, should_stop: Callable[[], bool]) -> Result:
     if isinstance(job, SearchJob):
         return search(job, lambda event: say(str(event)), should_stop)
     result = trainer_of(job.task)(job, lambda event: say(str(event)), should_stop)
-    write_json(job.output.parent / "result.json", result.model_dump(mode="json"))
+    if Ranks.current().is_first:
+        write_json(job.output.parent / "result.json", result.model_dump(mode="json"))
     return result
 
 
-def _refuse_several() -> None:
-    """Several processes (torchrun) would write one work folder at the same time."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise BadInput("training runs in one process", "set processes of the trainer to 1")
+def _is_shared(job: Job) -> bool:
+    """Whether several processes can do it together: not a search of many trainings, nor a closed form."""
+    return isinstance(job, TrainingJob) and job.task != "recommendation"
 
 
 def main(arguments: list[str]) -> int:
@@ -108,9 +113,13 @@ def main(arguments: list[str]) -> int:
     should_stop = _StopFlag()
     with _channel() as (say, report):
         try:
-            _refuse_several()
             job = _read_job(arguments)
+            if not _is_shared(job) and not alone():
+                return 0
+            ranks = Ranks.current()
+            ranks.join()
             result = _run(job, say, should_stop)
+            ranks.leave()
         except TrainingInterrupted as stop:
             say(str(stop))
             return 128 + signal.SIGTERM

@@ -25,6 +25,7 @@ from rankops.training.job import (
     never_stop,
 )
 from rankops.training.prepare import Prepared, interruptible, prepare
+from rankops.training.ranks import Ranks
 from rankops.training.runs import LORA, arguments, begin, keep_result, run_trainer
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_
         dev_queries=len(prepared.dev.queries),
         dev_products=len(prepared.dev.pool),
     )
+    if not Ranks.current().is_first:
+        return result
     keep_result(job, result)
     _write_checkpoint(job, model, result, progress)
     progress(
@@ -138,7 +141,7 @@ def _trainer(job: TrainingJob, model: Any, prepared: Prepared, callbacks: list[A
         args=_arguments(job, prepared),
         train_dataset=rows,
         loss=_loss(model, spec),
-        evaluator=DevEvaluator(lambda current: _dev_metric(current, prepared, spec)),
+        evaluator=DevEvaluator(lambda current: Ranks.current().once(lambda: _dev_metric(current, prepared, spec))),
         data_collator=collator,
         callbacks=callbacks,
     )
@@ -163,10 +166,12 @@ def _loss(model: SentenceTransformer, spec: TrainingSpec) -> Any:
         MultipleNegativesRankingLoss,
     )
 
+    # With several processes every query still meets the products of the whole batch.
+    options: Any = {"scale": 1 / spec.temperature, "gather_across_devices": Ranks.current().count > 1}
     if spec.gradient_accumulation > 1:
-        part = -(-spec.batch_size // spec.gradient_accumulation)
-        return CachedMultipleNegativesRankingLoss(model, scale=1 / spec.temperature, mini_batch_size=part)
-    return MultipleNegativesRankingLoss(model, scale=1 / spec.temperature)
+        part = -(-spec.batch_size // (spec.gradient_accumulation * Ranks.current().count))
+        return CachedMultipleNegativesRankingLoss(model, mini_batch_size=part, **options)
+    return MultipleNegativesRankingLoss(model, **options)
 
 
 def _dev_metric(model: SentenceTransformer, prepared: Prepared, spec: TrainingSpec) -> float:
@@ -186,7 +191,12 @@ def _arguments(job: TrainingJob, prepared: Prepared) -> Any:
 
     def batches(*_args: Any, **_kwargs: Any) -> Any:
         return RankingBatches(
-            prepared.examples, prepared.same_text, batch_size=spec.batch_size, steps=spec.max_steps, seed=spec.seed
+            prepared.examples,
+            prepared.same_text,
+            batch_size=spec.batch_size,
+            steps=spec.max_steps,
+            seed=spec.seed,
+            share=Ranks.current().share,
         )
 
     return SentenceTransformerTrainingArguments(batch_sampler=batches, **arguments(job))

@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from rankops.errors import RankopsError
 from rankops.training.job import Progress, ShouldStop, TrainingEvent
+from rankops.training.ranks import Ranks
 from rankops.training.trainer import METRIC
 
 _EVERY_S = 5.0
@@ -40,7 +41,7 @@ class Between(TrainerCallback):
         """Evaluate the last step too; when asked to stop, save here and end."""
         if state.global_step >= state.max_steps:
             control.should_evaluate = control.should_save = True
-        elif self._should_stop():
+        elif Ranks.current().any(self._should_stop()):
             self.interrupted = True
             control.should_save = control.should_training_stop = True
         return control

@@ -9,31 +9,36 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rankops.cross_encoding import DESCRIPTION, TOKENIZER, Blend, CrossEncoder, Logits, PairConfig
-from rankops.dataset import load_dataset
+from rankops.dataset import Dataset, load_dataset
 from rankops.decisions import best_threshold, fit_logistic
 from rankops.errors import BadInput
 from rankops.files import sha256_file, staged_directory, write_json
 from rankops.pair_tokens import PairTokenizer
 from rankops.pair_trees import LEXICAL, LexicalModel
-from rankops.torch_cross_encoding import BATCH_TOKENS, load_network, logits_of, token_types
+from rankops.release.manifest import STORE_MARKER
+from rankops.specs import ModelSpec, RankingSpec
+from rankops.torch_cross_encoding import BATCH_TOKENS, load_checkpoint, load_network, logits_of, token_types
 from rankops.training.crossencoder_data import JudgedPairs, dev_data, dev_metric, training_data
 from rankops.training.job import Progress, ShouldStop, TrainingJob, TrainingResult, never_stop
 from rankops.training.pair_ensemble import fit_lexical
 from rankops.training.prepare import interruptible
+from rankops.training.ranks import Ranks
 from rankops.training.runs import LORA, arguments, begin, keep_result, run_trainer
 
 if TYPE_CHECKING:
     from rankops.training.crossencoder_trainer import PairTrainer
 
-__all__ = ["train"]
+__all__ = ["recalibrate", "train"]
 
 _BEFORE = "before.json"
 METRICS = {"match": "average precision", "graded": "nDCG@10"}
@@ -54,7 +59,7 @@ def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_
     dev = dev_data(dataset, job.spec.seed)
     progress(f"{len(data):,} training pairs, {int(data.labels.sum()):,} right; {len(dev):,} dev pairs")
     lexical = None
-    if job.ranking.lexical:
+    if job.ranking.lexical and Ranks.current().is_first:
         progress(f"trees over counts of shared words: {len(data):,} pairs")
         lexical = fit_lexical(data, features, job.spec.seed)
     interruptible(should_stop)(0)
@@ -75,6 +80,8 @@ def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_
         dev_queries=len(set(dev.query_ids)),
         dev_products=len({right for _, right in dev.pairs}),
     )
+    if not Ranks.current().is_first:
+        return result
     keep_result(job, result)
     config = _fitted(job, network, dev, lexical)
     _write_checkpoint(job, network, config, lexical, result)
@@ -152,6 +159,7 @@ class _Network:
                 steps=spec.max_steps * spec.gradient_accumulation,
                 seed=spec.seed,
                 swap=job.ranking.swap,
+                share=Ranks.current().share,
             ),
             positive_weight=job.ranking.positive_weight,
             measure=lambda model: self.measure(model, dev),
@@ -177,20 +185,40 @@ class _Network:
 def _before(job: TrainingJob, network: _Network, dev: JudgedPairs, progress: Progress) -> float:
     """The dev metric before the first step, measured once and kept in the work folder."""
     path = job.work / _BEFORE
-    if not path.is_file():
-        progress(f"dev {METRICS[job.ranking.objective]} before training: {len(dev):,} pairs")
-        write_json(path, {"dev": network.measure(network.model, dev)})
+    with Ranks.current().first_in_turn():
+        if not path.is_file():
+            progress(f"dev {METRICS[job.ranking.objective]} before training: {len(dev):,} pairs")
+            write_json(path, {"dev": network.measure(network.model, dev)})
     return float(json.loads(path.read_text())["dev"])
 
 
 def _fitted(job: TrainingJob, network: _Network, dev: JudgedPairs, lexical: LexicalModel | None) -> PairConfig:
     """Weights and threshold from the dev split, which neither part has learned from."""
-    parts = network.encoder(network.config, logits_of(network.model), lexical).parts(dev.pairs)
+    encoder = network.encoder(network.config, logits_of(network.model), lexical)
+    return _calibrated(encoder, dev, job.ranking)
+
+
+def _calibrated(encoder: CrossEncoder, dev: JudgedPairs, spec: RankingSpec) -> PairConfig:
+    parts = encoder.parts(dev.pairs)
     blend = Blend(**fit_logistic(parts, dev.targets))
-    if job.ranking.objective == "graded":
-        return replace(network.config, blend=blend)
+    if spec.objective == "graded":
+        return replace(encoder.config, blend=blend)
     threshold, _ = best_threshold(dev.labels, blend.probabilities(parts))
-    return replace(network.config, blend=blend, threshold=min(threshold, 1.0))
+    return replace(encoder.config, blend=blend, threshold=min(threshold, 1.0))
+
+
+def recalibrate(
+    checkpoint: Path, dataset: Dataset, spec: ModelSpec, out: Path, progress: Callable[[str], None]
+) -> None:
+    """Write ``checkpoint`` to the folder ``out`` with blend and threshold chosen on the dev split of ``dataset``."""
+    dev = dev_data(dataset, spec.training.seed)
+    progress(f"weights and threshold from {len(dev):,} dev pairs")
+    encoder = load_checkpoint(checkpoint)
+    config = _calibrated(encoder, dev, spec.ranking)
+    with staged_directory(out) as staged:
+        shutil.copytree(checkpoint, staged, dirs_exist_ok=True, ignore=shutil.ignore_patterns(STORE_MARKER))
+        write_json(staged / DESCRIPTION, {**encoder.config.facts, **config.described()})
+    progress(f"threshold {encoder.config.threshold} -> {config.threshold}")
 
 
 def _write_checkpoint(

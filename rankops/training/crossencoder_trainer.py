@@ -14,19 +14,34 @@ import torch
 from torch.utils.data import DataLoader
 
 from rankops.pair_tokens import PairTokens, padded
+from rankops.training.ranks import Ranks
+from rankops.training.sampling import Share
 from rankops.training.trainer import METRIC, Stateful
 
 _CHUNK = 16  # batches among which pairs are sorted by length
 
 
 class PairBatches:
-    """``steps`` batches of row numbers; of ``n`` rows, ``n + i`` is row ``i`` with its sides swapped."""
+    """``steps`` batches of row numbers; of ``n`` rows, ``n + i`` is row ``i`` with its sides swapped.
 
-    def __init__(self, lengths: Sequence[int], *, batch_size: int, steps: int, seed: int, swap: bool) -> None:
+    Iteration yields what ``share`` leaves of each: this process's part.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        *,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        swap: bool,
+        share: Share = list,
+    ) -> None:
         self._lengths = np.asarray(lengths)
         self._size = min(batch_size, len(lengths))
         self._steps = steps
         self._seed = seed
+        self._share = share
         self._swap = swap
         self._epoch: tuple[int, list[list[int]]] = (-1, [])
 
@@ -34,7 +49,7 @@ class PairBatches:
         return self._steps
 
     def __iter__(self) -> Iterator[list[int]]:
-        return (self.batch(step) for step in range(self._steps))
+        return (self._share(self.batch(step)) for step in range(self._steps))
 
     def batch(self, step: int) -> list[int]:
         """The rows of one step."""
@@ -85,12 +100,14 @@ class PairTrainer(Stateful):
         self.model_accepts_loss_kwargs = False
 
     def get_train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
-        """Row numbers in our batches; shared out where several processes train."""
+        """Row numbers in our batches, of which the sampler itself gives each process its share."""
         loader: DataLoader = DataLoader(  # type: ignore[type-arg]
             range(len(self._rows)),  # type: ignore[arg-type]
             batch_sampler=self._batches,  # type: ignore[arg-type]
             collate_fn=self._collate,
         )
+        if Ranks.current().count > 1:
+            return loader
         prepared: DataLoader = self.accelerator.prepare(loader)  # type: ignore[type-arg]
         return prepared
 
@@ -104,7 +121,7 @@ class PairTrainer(Stateful):
     def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
         """The dev metric of the model as it is now."""
         self.model.eval()
-        metrics = {METRIC: self._measure(self.model)}
+        metrics = {METRIC: Ranks.current().once(lambda: self._measure(self.model))}
         self.log(dict(metrics))
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics

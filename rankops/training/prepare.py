@@ -20,6 +20,7 @@ from rankops.files import write_bytes, write_json
 from rankops.training.dev import DevTask, build_dev_task
 from rankops.training.examples import Examples, build_examples, mine_negatives, text_numbers
 from rankops.training.job import Progress, ShouldStop, TrainingInterrupted, TrainingJob
+from rankops.training.ranks import Ranks
 from rankops.training.replay import mixed, read_pairs
 from rankops.training.torch_encoder import encode_texts
 
@@ -66,8 +67,11 @@ def prepare(job: TrainingJob, model: SentenceTransformer, progress: Progress, sh
     examples = build_examples(dataset, pairs, same_text)
     dev = build_dev_task(dataset, seed=job.spec.seed)
     progress(f"{len(examples):,} training pairs, {len(set(examples.queries)):,} queries, {len(texts):,} products")
-    if not (job.work / _BEFORE).is_file():
-        _measure_base(job, model, examples=examples, texts=texts, dev=dev, progress=progress, should_stop=should_stop)
+    with Ranks.current().first_in_turn():
+        if not (job.work / _BEFORE).is_file():
+            _measure_base(
+                job, model, examples=examples, texts=texts, dev=dev, progress=progress, should_stop=should_stop
+            )
     negatives = np.load(io.BytesIO((job.work / _NEGATIVES).read_bytes()), allow_pickle=False)
     before = float(json.loads((job.work / _BEFORE).read_text())["dev_ndcg@10"])
     return Prepared(replace(examples, negatives=negatives), texts, same_text, dev, before)

@@ -14,6 +14,7 @@ from rankops.files import write_json
 from rankops.specs import TrainingSpec
 from rankops.training.job import Progress, ShouldStop, TrainingInterrupted, TrainingJob, TrainingResult
 from rankops.training.prepare import open_work
+from rankops.training.ranks import Ranks
 
 if TYPE_CHECKING:
     from rankops.training.trainer import Stateful
@@ -34,13 +35,25 @@ def begin(job: TrainingJob, key: str, progress: Progress) -> TrainingResult | No
         progress(f"{job.output} already holds the checkpoint of this job")
         return finished
     _check_precision(job.spec)
+    _check_ranks(job.spec)
     _set_threads(job.threads)
     if job.spec.deterministic:
         from transformers import enable_full_determinism
 
         enable_full_determinism(job.spec.seed)  # before anything runs on a GPU: cuBLAS reads its setting once
-    open_work(job, key, progress)
+    with Ranks.current().first_in_turn():
+        open_work(job, key, progress)
     return None
+
+
+def _check_ranks(spec: TrainingSpec) -> None:
+    count = Ranks.current().count
+    if spec.batch_size // spec.gradient_accumulation < 2 * count:
+        raise BadInput(
+            f"training.batch_size {spec.batch_size} in {spec.gradient_accumulation} parts is too small for {count} "
+            "processes",
+            "raise it to two rows or more for each process and part, or train with fewer processes",
+        )
 
 
 def keep_result(job: TrainingJob, result: TrainingResult) -> None:
@@ -62,6 +75,17 @@ def _check_precision(spec: TrainingSpec) -> None:
 
     if spec.precision == "fp16" and not torch.cuda.is_available():
         raise BadInput("training.precision fp16 needs a CUDA GPU and this machine has none", "choose fp32 or bf16")
+
+
+def precision_of(spec: TrainingSpec) -> str:
+    """What ``spec.precision`` means on this machine: fp32, bf16 or fp16."""
+    if spec.precision != "auto":
+        return spec.precision
+    import torch
+
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if torch.cpu.get_capabilities().get("avx512_bf16", False) else "fp32"
 
 
 def _set_threads(threads: int | None) -> None:
@@ -122,7 +146,8 @@ def run_trainer(
     from rankops.training.callbacks import Between
     from rankops.training.trainer import newest_state, sealed_seconds
 
-    state = newest_state(job.work / "states")
+    with Ranks.current().first_in_turn():
+        state = newest_state(job.work / "states")
     spent = sealed_seconds(state) if state else 0.0
 
     def elapsed() -> float:
@@ -174,16 +199,17 @@ def arguments(job: TrainingJob) -> dict[str, Any]:
     return {
         "output_dir": str(job.work / "states"),
         "max_steps": spec.max_steps,
-        "per_device_train_batch_size": spec.batch_size,
+        "per_device_train_batch_size": -(-spec.batch_size // Ranks.current().count),
         "learning_rate": spec.learning_rate,
         "warmup_ratio": spec.warmup_ratio,
         "lr_scheduler_type": "linear",
         "max_grad_norm": 1.0,
-        "bf16": spec.precision == "bf16",
-        "fp16": spec.precision == "fp16",
+        "bf16": precision_of(spec) == "bf16",
+        "fp16": precision_of(spec) == "fp16",
         "gradient_checkpointing": spec.gradient_checkpointing,
         "gradient_checkpointing_kwargs": {"use_reentrant": False},  # works with LoRA, whose inputs need no gradient
         "use_cpu": not torch.cuda.is_available(),
+        "ddp_backend": None if torch.cuda.is_available() or Ranks.current().count == 1 else "gloo",
         "seed": spec.seed,
         "eval_strategy": "steps",
         "eval_steps": spec.evaluate_every,
@@ -199,5 +225,6 @@ def arguments(job: TrainingJob) -> dict[str, Any]:
         "disable_tqdm": True,
         "report_to": "none",
         "dataloader_num_workers": 0,
+        "dataloader_drop_last": Ranks.current().count > 1,  # ours are all whole; the trainer warns otherwise
         "dataloader_pin_memory": False,
     }

@@ -5,7 +5,7 @@ Because a batch depends on nothing but the seed and its number, a resumed run ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from rankops.errors import BadInput
 from rankops.training.examples import Examples
 
 _OVERSAMPLE = 8
+Share = Callable[[Sequence[int]], list[int]]
 
 
 class RankingBatches:
@@ -21,15 +22,26 @@ class RankingBatches:
     Rows are drawn without replacement with probability proportional to their weight (Efraimidis & Spirakis 2006:
     the largest values of ``log(u) / w``). A row joins a batch only if its query's group is new there, none of its
     products occurs there (``same_text[p]`` is one number for all products with one text), and no product of either
-    side is known to be relevant for the other side's group: each would be a false negative.
+    side is known to be relevant for the other side's group: each would be a false negative. Iteration yields what
+    ``share`` leaves of each batch: this process's part of it.
     """
 
-    def __init__(self, examples: Examples, same_text: Sequence[int], *, batch_size: int, steps: int, seed: int) -> None:
+    def __init__(
+        self,
+        examples: Examples,
+        same_text: Sequence[int],
+        *,
+        batch_size: int,
+        steps: int,
+        seed: int,
+        share: Share = list,
+    ) -> None:
         self._examples = examples
         self._same_text = same_text
         self._batch_size = batch_size
         self._steps = steps
         self._seed = seed
+        self._share = share
         relevant = examples.relevant.items()
         self._relevant = {group: frozenset(same_text[p] for p in rows) for group, rows in relevant}
 
@@ -37,7 +49,7 @@ class RankingBatches:
         return self._steps
 
     def __iter__(self) -> Iterator[list[int]]:
-        return (self.batch(step) for step in range(self._steps))
+        return (self._share(self.batch(step)) for step in range(self._steps))
 
     def set_epoch(self, epoch: int) -> None:
         """Part of the trainer's protocol; one epoch holds all steps."""

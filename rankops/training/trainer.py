@@ -9,6 +9,7 @@ Added by :class:`Stateful`:
 * the weights of a state are one safetensors file of the whole module, so LoRA runs resume like full ones.
   (Optimizer and random state are the trainer's own files, private to the work folder.)
 * a best state that cannot be loaded is an error (the original logs it and goes on with the last weights).
+* of several processes (:mod:`rankops.training.ranks`) each saves its own random state; sealing waits for all of them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from rankops.errors import IntegrityError
 from rankops.files import write_json
+from rankops.training.ranks import Ranks
 
 METRIC = "eval_dev"
 STATE_FILE = "trainer_state.json"
@@ -52,10 +54,26 @@ class Stateful(Trainer):
         for callback in (PrinterCallback, ProgressCallback):  # progress goes through our own callback
             self.remove_callback(callback)
 
+    @property
+    def _folder(self) -> Path:
+        """Where the state of this step lies."""
+        return Path(str(self.args.output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        ranks = Ranks.current()
+        with ranks.first_in_turn():
+            if ranks.is_first:
+                shutil.rmtree(self._folder, ignore_errors=True)  # what a killed save left under this step's name
+        super()._save_checkpoint(model, trial)
+        ranks.wait()  # each process has written its part
+        with ranks.first_in_turn():
+            if ranks.is_first:
+                seal(self._folder, self._elapsed())
+                super()._rotate_checkpoints(use_mtime=False, output_dir=self.args.output_dir)  # by number: no clock
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         folder = Path(str(output_dir))
-        shutil.rmtree(folder, ignore_errors=True)  # what a killed save left under this step's name
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         save_model(self.model, str(folder / _WEIGHTS))
 
     def _load_from_checkpoint(self, checkpoint_path: str, model: Any = None) -> None:
@@ -74,9 +92,7 @@ class Stateful(Trainer):
         self._load_from_checkpoint(str(folder))
 
     def _rotate_checkpoints(self, use_mtime: bool = False, output_dir: str | None = None) -> None:
-        folder = Path(str(output_dir)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        seal(folder, self._elapsed())
-        super()._rotate_checkpoints(use_mtime=False, output_dir=output_dir)  # by number: no clock involved
+        """Not yet: older states go when the new one is sealed (:meth:`_save_checkpoint`)."""
 
 
 class StatefulTrainer(Stateful, SentenceTransformerTrainer):
@@ -84,6 +100,12 @@ class StatefulTrainer(Stateful, SentenceTransformerTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """No model card: it holds timings and paths, and equal inputs must give equal checkpoints."""
+
+    def get_train_dataloader(self) -> Any:
+        """Our batches are shared out by the sampler itself; accelerate must not deal them out once more."""
+        if Ranks.current().count == 1:
+            return super().get_train_dataloader()
+        return self._build_dataloader(self.train_dataset, self.args.train_batch_size, dataset_kind="train")
 
 
 def seal(folder: Path, seconds: float) -> None:

@@ -132,8 +132,8 @@ def test_the_request_says_what_is_barred_and_how_varied_the_answer_is(client: Cl
     ("body", "message"),
     [
         ({}, "'items' is missing"),
-        ({"items": "camp0"}, "list of product ids"),
-        ({"items": [""]}, "1 to 128"),
+        ({"items": "camp0"}, "'items' must be a list of 0 to 200 texts"),
+        ({"items": [""]}, "'items[0]' must be a text of 1 to 128 characters"),
         ({"items": ["a"] * 201}, "at most 200"),
         ({"items": [], "k": 0}, "'k' must be"),
         ({"items": [], "query": "x"}, "unknown field query"),

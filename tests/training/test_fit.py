@@ -1,0 +1,52 @@
+"""`rankops fit` with a retriever: judged on held-out queries, then trained on them too, released and asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rankops.dataset import load_dataset
+from rankops.predict import resolve_release
+from rankops.release.manifest import read_manifest
+from rankops.release.searcher import Searcher
+from rankops.specs import BaseModelSpec, CompressionSpec, GateSpec, ModelSpec, ServingSpec
+from rankops.stages.fit import fit
+from rankops.state import LocalState
+from rankops.training.biencoder import TrainingJob, train
+
+
+def test_a_retriever_learns_from_the_held_out_queries_once_it_was_judged_on_them(
+    tiny_model: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from conftest import SPEC
+
+    monkeypatch.setenv("RANKOPS_STATE", str(tmp_path / "state"))
+    spec = ModelSpec(
+        name="finder",
+        task="retrieval",
+        base_model=BaseModelSpec(name=str(tiny_model)),
+        training=SPEC.model_copy(update={"max_steps": 6, "evaluate_every": 6, "start": "base"}),
+        compression=CompressionSpec(quality_budget=0.2),
+        gates=GateSpec(floors=("random",), min_queries=5, resamples=200),
+        serving=ServingSpec(golden_queries=5),
+    )
+    jobs: list[TrainingJob] = []
+    learned_from: list[dict[str, int]] = []
+
+    def run(job_file: Path) -> dict[str, Any]:
+        job = TrainingJob.model_validate_json(job_file.read_text()).model_copy(update={"threads": 1})
+        jobs.append(job)
+        data = load_dataset(job.dataset)
+        learned_from.append({split: data.split(split).height for split in ("train", "dev", "test")})
+        return train(job, lambda _: None).model_dump(mode="json")
+
+    made = fit(tiny_dataset, spec, train=run, final=True, progress=lambda _: None)
+    assert learned_from == [{"train": 39, "dev": 9, "test": 16}, {"train": 55, "dev": 9, "test": 0}]
+    assert jobs[0].spec == jobs[1].spec
+    state = LocalState.current()
+    release = resolve_release("finder", state.public_key, state)
+    assert release.digest == made.release.digest
+    assert "refit" in {gate.name for gate in read_manifest(release.folder).gates}
+    assert len(Searcher.open(release.folder).search("red zzvase", 3).product_ids) == 3
