@@ -26,10 +26,15 @@ from rankops.errors import IntegrityError
 from rankops.files import combine_digests
 from rankops.onnx_session import (
     ACCELERATOR_BATCH_TOKENS,
+    CPU,
+    CUDA,
+    DEFAULT,
     REBUILD,
+    SessionSettings,
     open_session,
     part_digests,
     require_parts,
+    run_session,
     similar_lengths,
 )
 from rankops.pair_features import clean_text
@@ -195,8 +200,9 @@ class OnnxCrossEncoder(CrossEncoder):
         folder: Path,
         *,
         threads: int = 1,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Sequence[str] = CPU,
         batch_tokens: int | None = None,
+        session: SessionSettings = DEFAULT,
     ) -> None:
         self.folder = Path(folder)
         names = artifact_files(self.folder)
@@ -204,15 +210,17 @@ class OnnxCrossEncoder(CrossEncoder):
         config = PairConfig.read(self.folder / DESCRIPTION)
         require_parts(self.folder, DESCRIPTION, config.files, digests)
         self.digest = combine_digests(digests)
-        session = open_session(self.folder / MODEL, providers)
-        accepted = {tensor.name for tensor in session.get_inputs()}
-        outputs = [tensor.name for tensor in session.get_outputs()]
+        opened = open_session(self.folder / MODEL, providers, session)
+        bound_to = "cuda" if tuple(providers) == CUDA else None
+        accepted = {tensor.name for tensor in opened.get_inputs()}
+        outputs = [tensor.name for tensor in opened.get_outputs()]
         output = LOGITS if LOGITS in outputs else outputs[0]
 
         def logits(ids: NDArray[np.int64], mask: NDArray[np.int64], types: NDArray[np.int64]) -> NDArray[np.float32]:
-            feed = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+            offered = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+            feed = {name: value for name, value in offered.items() if name in accepted}
             try:
-                (found,) = session.run([output], {name: value for name, value in feed.items() if name in accepted})
+                found = run_session(opened, output, feed, bound_to=bound_to, device=session.device)
             except Exception as error:  # onnxruntime's own exceptions share no narrower base class
                 raise IntegrityError(
                     f"{self.folder / MODEL} cannot run what {self.folder / TOKENIZER} makes: {error}", REBUILD
@@ -221,7 +229,7 @@ class OnnxCrossEncoder(CrossEncoder):
                 raise IntegrityError(f"{self.folder / MODEL} answers with {found.shape[1:]}, not one logit", REBUILD)
             return np.asarray(found, dtype=np.float32).reshape(-1)
 
-        on_cpu = tuple(providers) == ("CPUExecutionProvider",)
+        on_cpu = tuple(providers) == CPU
         super().__init__(
             config,
             PairTokenizer(self.folder / TOKENIZER, max_tokens=config.max_pair_tokens, marked=config.marked),

@@ -190,3 +190,21 @@ def test_importing_it_loads_nothing_that_trains() -> None:
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_session_that_fell_back_from_the_gpu_in_silence_is_refused(monkeypatch):
+    from rankops import onnx_session
+
+    class FellBack:
+        def __init__(self, *_: object, **__: object) -> None: ...
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    preloaded = []
+    wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    monkeypatch.setattr(onnx_session.ort, "get_available_providers", lambda: list(wanted))
+    monkeypatch.setattr(onnx_session.ort, "preload_dlls", lambda: preloaded.append(True))
+    monkeypatch.setattr(onnx_session.ort, "InferenceSession", FellBack)
+    with pytest.raises(BadInput, match="cannot be started here"):
+        onnx_session.open_session(Path("model.onnx"), wanted)
+    assert preloaded == [True]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,11 @@ class BiEncoderSubject:
     export_task: ExportTask = "feature-extraction"
     what: str = "fp32, PyTorch (sentence-transformers)"
     batches: tuple[int, ...] = ()
+
+    @property
+    def texts(self) -> list[str]:
+        """Dev queries and products in turn."""
+        return [text for pair in zip_longest(self.questions, self.products) for text in pair if text is not None]
 
     def reference(self) -> CheckpointEncoder:
         """The checkpoint, truncating as an artifact does."""

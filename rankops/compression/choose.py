@@ -20,21 +20,29 @@ class Choice:
 
 
 def choose(
-    cost: Mapping[str, float], fidelity: Mapping[str, float], loss: Callable[[str], float], budget: float
+    cost: Mapping[str, float],
+    fidelity: Mapping[str, float],
+    loss: Callable[[str], float],
+    budget: float,
+    *,
+    all_of_them: bool = False,
 ) -> Choice:
     """Ask ``loss`` (expensive) from the cheapest rung on, and stop once no other rung can win.
+
+    ``all_of_them`` asks for the others too, for the record; the winner is the same.
 
     ``cost``: latency or rank; ``fidelity``: larger is closer to the checkpoint; ``loss``: share of relevance lost.
     """
     losses: dict[str, float] = {}
     fastest: float | None = None
     for name in sorted(cost, key=lambda n: (cost[n], n)):
-        if fastest is not None and cost[name] > TIE * fastest:
+        if fastest is not None and cost[name] > TIE * fastest and not all_of_them:
             break
         losses[name] = loss(name)
         if fastest is None and losses[name] <= budget:
             fastest = cost[name]
-    passing = [name for name in losses if losses[name] <= budget]
+    limit = float("inf") if fastest is None else TIE * fastest
+    passing = [name for name in losses if losses[name] <= budget and cost[name] <= limit]
     winner = max(passing, key=lambda n: (fidelity[n], -cost[n]), default=None)
     return Choice(winner, losses)
 

@@ -36,6 +36,11 @@ class CrossEncoderSubject:
     what: str = "fp32, PyTorch (transformers)"
     batches: tuple[int, ...] = (1, 8, 32)
 
+    @property
+    def texts(self) -> list[Pair]:
+        """The cleaned pairs."""
+        return self.questions
+
     def reference(self) -> CrossEncoder:
         """The checkpoint."""
         from rankops.torch_cross_encoding import load_checkpoint

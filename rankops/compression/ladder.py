@@ -6,6 +6,7 @@ expensive and is measured from the fastest rung on, until no other can win.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,17 +18,20 @@ from typing import Any
 
 import numpy as np
 
-from rankops.compression.choose import Choice, choose, paired_difference
+from rankops.compression.choose import TIE, Choice, choose, paired_difference
 from rankops.compression.latency import latencies
+from rankops.compression.measurement import CANDIDATES, Measurement, probe
 from rankops.compression.parity import Parity
+from rankops.compression.probe import Plan, Profile
 from rankops.compression.reference import torch_threads
 from rankops.compression.report import CompressionReport, RungResult
 from rankops.compression.rungs import Rung, Workshop, rungs_for
+from rankops.compression.sampling import median_tokens, training_texts
 from rankops.compression.subject import Subject, subject_of
-from rankops.compression.targets import available_cores, can_measure, cpu_name
+from rankops.compression.targets import available_cores, can_measure, cpu_name, providers_for
 from rankops.dataset import Dataset
 from rankops.errors import BadInput, GateFailed, IntegrityError
-from rankops.files import write_json
+from rankops.files import sha256_file, write_json
 from rankops.specs import ModelSpec, Target
 
 Score = Callable[[Any], np.ndarray]
@@ -36,6 +40,8 @@ Progress = Callable[[str], None]
 Refusal = Callable[[Path], str | None]
 MODEL = "model.onnx"
 _MB = 1e6
+_HOPELESS = 2.5
+"""Rungs that take this many times the fastest's time in the first round are not timed again."""
 
 
 def compress(
@@ -60,15 +66,18 @@ def compress(
     started = time.perf_counter()
     subject = subject_of(checkpoint, dataset, spec, target)
     with tempfile.TemporaryDirectory(prefix="rankops-ladder-") as scratch:
-        ladder = _Ladder(checkpoint, spec, target, Path(scratch), subject, score, refusal, progress)
+        ladder = _Ladder(checkpoint, dataset, spec, target, Path(scratch), subject, score, refusal, progress)
         ladder.measure_reference()
-        for rung in rungs_for(target):
+        for rung in ladder.rungs:
             ladder.build(rung)
         ladder.measure_latency()
         choice = ladder.choose()
+        ladder.profile(choice)
         report = ladder.report(choice, time.perf_counter() - started)
         winner = ladder.built[report.winner]
         subject.write(out, winner.folder / MODEL, winner.rung.name)
+        if not report.measured:
+            ladder.carry(out)
     write_json(out / "compression.json", report.model_dump(mode="json"))
     return report
 
@@ -85,11 +94,13 @@ class _Built:
     latency: np.ndarray | None = None
     scores: np.ndarray | None = None
     problem: str | None = None
+    profile: Profile | None = None
 
 
 @dataclass
 class _Ladder:
     checkpoint: Path
+    dataset: Dataset
     spec: ModelSpec
     target: Target
     scratch: Path
@@ -102,7 +113,20 @@ class _Ladder:
 
     def __post_init__(self) -> None:
         self.measured_here = can_measure(self.target)
-        self.workshop = Workshop(self.checkpoint, self.scratch, self.target, self.subject.export_task)
+        named = self.spec.compression.measurement
+        self.measurement = Measurement.read(Path(named)) if named and not self.measured_here else None
+        self.cost: dict[str, float] = {}
+        self.spared: dict[str, tuple[str, ...]] = {}
+        self.student: Workshop | None = None
+        self.rungs = rungs_for(
+            self.target,
+            thorough=self.spec.compression.ladder == "thorough",
+            students=self.spec.compression.student is not None,
+        )
+        self.workshop = Workshop(
+            self.checkpoint, self.scratch, self.target, self.subject.export_task, self.subject.texts
+        )
+        self.query_tokens = median_tokens(self.checkpoint / "tokenizer.json", self.subject.questions)
         self.reference = self.subject.reference()
 
     def measure_reference(self) -> None:
@@ -134,14 +158,18 @@ class _Ladder:
         self.built[rung.name] = built
 
     def measure_latency(self) -> None:
-        """Milliseconds per query of the checkpoint and of each rung, one thread, interleaved."""
+        """Milliseconds per query of the checkpoint and of each rung, one thread, interleaved.
+
+        Rungs far behind after the first round are not measured again.
+        """
         if not self.built:
             raise GateFailed("no rung of the ladder works:\n" + self._reasons(), "fix the checkpoint; see each reason")
         questions, subject = self.subject.questions, self.subject
         self.progress(f"compress: latency of {len(questions)} queries on {len(self.built)} rungs and the checkpoint")
         models: dict[str, Any] = {"": self.reference} | {name: built.model for name, built in self.built.items()}
         with torch_threads(1):
-            taken = latencies({name: partial(subject.ask, model) for name, model in models.items()}, questions)
+            asks = {name: partial(subject.ask, model) for name, model in models.items()}
+            taken = latencies(asks, questions, drop=_HOPELESS, keep=("",))
             self.batch_ms = {name: self._batch_ms(model) for name, model in models.items()}
         self.reference_latency = taken.pop("")
         for name, latency in taken.items():
@@ -154,15 +182,20 @@ class _Ladder:
         return {str(size): float(ms) / size for size, ms in zip(sizes, taken, strict=True)}
 
     def choose(self) -> Choice:
-        """The winner; where latency here says nothing about the target, the declared order stands in for it."""
+        """The winner by latency here, or as measured on the target; else the declared order stands in for it."""
         if self.measured_here:
             cost = {name: _p(built.latency, 50) for name, built in self.built.items()}
+        elif self.measurement is not None:
+            digests = {name: sha256_file(built.folder / MODEL) for name, built in self.built.items()}
+            cost = self.measurement.costs(self.spec.name, self.target, digests)
         else:
             cost = {name: 2.0**place for place, name in enumerate(self.built)}
+        self.cost = cost
         fidelity = {name: built.parity.fidelity for name, built in self.built.items()}
-        choice = choose(cost, fidelity, self._loss, self.spec.compression.quality_budget)
+        thorough = self.spec.compression.ladder == "thorough"
+        budget = self.spec.compression.quality_budget
+        choice = choose(cost, fidelity, self._loss, budget, all_of_them=thorough)
         if choice.winner is None:
-            budget = self.spec.compression.quality_budget
             for name, loss in choice.losses.items():
                 self.built[name].problem = self.built[name].problem or f"loses {loss:.2%} of relevance"
             raise GateFailed(
@@ -171,11 +204,30 @@ class _Ladder:
             )
         return choice
 
+    def profile(self, choice: Choice) -> None:
+        """Load time, memory and latency by batch and length of the finalists: what was scored, and what fp32 costs."""
+        names = [name for name in self.built if name in choice.losses or self.built[name].rung.precision == "fp32"]
+        plan = Plan(lengths=tuple(sorted({self.query_tokens, 8, 16, 32})), providers=providers_for(self.target))
+        if self.spec.compression.ladder == "quick":
+            names = _finalists(choice, names)
+            plan = plan.model_copy(
+                update={"seconds": 0.05, "batches": (1, 8), "lengths": tuple(sorted({self.query_tokens, 16, 32}))}
+            )
+        for name in names:
+            self.progress(f"compress: memory and latency by batch and length of {name}")
+            self.built[name].profile = probe(self.built[name].folder / MODEL, plan)
+
+    def carry(self, out: Path) -> None:
+        """Put every rung that could win beside the artifact, for ``rankops measure`` on the target."""
+        for name, built in self.built.items():
+            (out / CANDIDATES / name).mkdir(parents=True)
+            shutil.copyfile(built.folder / MODEL, out / CANDIDATES / name / MODEL)
+
     def report(self, choice: Choice, seconds: float) -> CompressionReport:
         """Every rung in declared order, with why it won or lost."""
         rows = [
             self._result(self.built[rung.name], choice) if rung.name in self.built else self.failed[rung.name]
-            for rung in rungs_for(self.target)
+            for rung in self.rungs
         ]
         return CompressionReport(
             model=self.spec.name,
@@ -186,16 +238,35 @@ class _Ladder:
             rungs=rows,
             dev_queries=len(self.reference_scores),
             measured_here=self.measured_here,
+            measured_on=self.measurement.machine if self.measurement and not self.measured_here else None,
+            query_tokens=self.query_tokens,
             machine=cpu_name(),
             seconds=round(seconds, 1),
             versions={name: version(name) for name in ("onnxruntime", "optimum", "optimum-onnx", "torch")},
         )
 
     def _build(self, rung: Rung) -> _Built:
-        folder = self.subject.write(self.scratch / "artifacts" / rung.name, self.workshop.build(rung), rung.name)
+        workshop = self._students_workshop() if rung.student else self.workshop
+        folder = self.subject.write(self.scratch / "artifacts" / rung.name, workshop.build(rung), rung.name)
+        self.spared[rung.name] = workshop.spared.get(rung.name, ())
         model = self.subject.open(folder)
         outputs, per_second = self.subject.outputs(model)
         return _Built(rung, folder, model, self.subject.compare(self.reference_outputs, outputs), per_second)
+
+    def _students_workshop(self) -> Workshop:
+        """The workshop of the student, which is made when its first rung is built."""
+        if self.student is None and (asked := self.spec.compression.student) is not None:
+            from rankops.compression.student import make_student
+
+            texts = training_texts(self.dataset, asked.texts)
+            place = make_student(self.checkpoint, self.scratch / "student", asked, texts, self.progress)
+            scratch = self.scratch / "student-graphs"
+            scratch.mkdir()
+            task, texts = self.subject.export_task, self.subject.texts
+            self.student = Workshop(place, scratch, self.target, task, texts)
+        if self.student is None:
+            raise BadInput("this rung needs a student", "set compression.student")
+        return self.student
 
     def _scores(self, model: Any) -> np.ndarray:
         scores = np.asarray(self.score(model), dtype=np.float64)
@@ -225,10 +296,15 @@ class _Ladder:
             "size_mb": _megabytes(built.folder),
             "p50_ms": _p(built.latency, 50),
             "p95_ms": _p(built.latency, 95),
+            "p99_ms": _p(built.latency, 99),
+            "spared": self.spared.get(name, ()),
             "products_per_second": built.per_second,
             "batch_ms": self.batch_ms[name],
             **built.parity.measures(),
         }
+        if built.profile is not None:
+            measured |= {"load_ms": built.profile.load_ms, "peak_mb": built.profile.peak_mb}
+            measured |= {"grid": built.profile.points}
         if built.scores is not None:
             difference, interval = paired_difference(built.scores, self.reference_scores)
             measured |= {
@@ -248,7 +324,12 @@ class _Ladder:
 
     def _why_won(self, choice: Choice) -> str:
         budget = self.spec.compression.quality_budget
-        basis = "fastest" if self.measured_here else f"first in order (no {self.target} here to measure on)"
+        if self.measured_here:
+            basis = "fastest"
+        elif self.measurement is not None:
+            basis = f"fastest ({self.cost[str(choice.winner)]:.2f} ms a query on {self.measurement.machine})"
+        else:
+            basis = f"first in order (no {self.target} here to measure on)"
         return f"{basis} within the quality budget of {budget:.2%}; of equally fast rungs the most faithful"
 
     def _why_lost(self, built: _Built, choice: Choice) -> str:
@@ -256,13 +337,23 @@ class _Ladder:
             return built.problem
         winner = self.built[str(choice.winner)]
         if (loss := choice.losses.get(built.rung.name)) is None:
-            if not self.measured_here:
+            if not (self.measured_here or self.measurement):
                 return f"after {winner.rung.name} in order; relevance not measured"
-            ratio = _p(built.latency, 50) / _p(winner.latency, 50)
-            return f"{ratio:.2f} times the winner's latency; relevance not measured"
+            ratio = self.cost[built.rung.name] / self.cost[winner.rung.name]
+            return f"{ratio:.2f} times the winner's latency{self._against_float(built)}; relevance not measured"
         if loss > self.spec.compression.quality_budget:
             return f"loses {loss:.2%} of relevance, budget {self.spec.compression.quality_budget:.2%}"
+        ratio = self.cost[built.rung.name] / self.cost[winner.rung.name]
+        if ratio > TIE:
+            return f"{ratio:.2f} times the winner's latency{self._against_float(built)}"
         return "as fast as the winner (within 5 %), but further from the checkpoint"
+
+    def _against_float(self, built: _Built) -> str:
+        """What to say of an int8 or fp16 rung that the plain model beats: it makes answers worse and slower."""
+        floats = [self.cost[name] for name, other in self.built.items() if other.rung.precision == "fp32"]
+        if built.rung.precision == "fp32" or not floats or self.cost[built.rung.name] <= min(floats):
+            return ""
+        return f", slower than fp32 ({self.cost[built.rung.name]:.2f} against {min(floats):.2f} ms)"
 
     def _reference_result(self) -> RungResult:
         weights = sum(path.stat().st_size for path in self.checkpoint.glob("*.safetensors"))
@@ -272,6 +363,7 @@ class _Ladder:
             size_mb=weights / _MB,
             p50_ms=_p(self.reference_latency, 50),
             p95_ms=_p(self.reference_latency, 95),
+            p99_ms=_p(self.reference_latency, 99),
             products_per_second=self.reference_speed,
             batch_ms=self.batch_ms[""],
             relevance=float(self.reference_scores.mean()),
@@ -286,6 +378,11 @@ class _Ladder:
     def _reasons(self) -> str:
         lines = [f"  {name}: {row.reason}" for name, row in self.failed.items()]
         return "\n".join(lines + [f"  {name}: {built.problem}" for name, built in self.built.items()])
+
+
+def _finalists(choice: Choice, names: list[str]) -> list[str]:
+    """The winner, and the plain model that it is compared with."""
+    return [name for name in names if name in (choice.winner, "fp32")]
 
 
 def _megabytes(folder: Path) -> float:

@@ -16,20 +16,35 @@ import numpy as np
 
 T = TypeVar("T")
 _WARM_UP = 3
+_QUIET = 10
+"""Percentile of a round that other work on the machine leaves alone: what a model is dropped by."""
 
 
 def latencies(
-    calls: Mapping[str, Callable[[T], object]], questions: Sequence[T], *, rounds: int = 3
+    calls: Mapping[str, Callable[[T], object]],
+    questions: Sequence[T],
+    *,
+    rounds: int = 3,
+    drop: float | None = None,
+    keep: Sequence[str] = (),
 ) -> dict[str, np.ndarray]:
-    """Milliseconds per question, one at a time: ``(rounds, len(questions))`` for each model's call."""
+    """Milliseconds per question, one at a time: ``(rounds, len(questions))`` for each model's call.
+
+    ``drop``: a model that took this many times the fastest's time in the first round gets no other, unless it is
+    named in ``keep``; its array is ``(1, len(questions))``.
+    """
     names = list(calls)
-    taken = {name: np.empty((rounds, len(questions))) for name in names}
+    taken: dict[str, list[list[float]]] = {name: [] for name in names}
     with _no_collection():
         for number in range(rounds):
             shift = number % len(names)
             for name in names[shift:] + names[:shift]:
-                taken[name][number] = _block(calls[name], questions)
-    return taken
+                taken[name].append(_block(calls[name], questions))
+            if number == 0 and drop is not None and len(questions):
+                quiet = {name: float(np.percentile(taken[name][0], _QUIET)) for name in names}
+                limit = drop * min(quiet.values())
+                names = [name for name in names if quiet[name] <= limit or name in keep]
+    return {name: np.asarray(blocks) for name, blocks in taken.items()}
 
 
 def _block(call: Callable[[T], object], questions: Sequence[T]) -> list[float]:

@@ -7,6 +7,8 @@ from typing import Any
 
 from rankops.compression.report import CompressionReport, RungResult
 
+_CURVES = 3
+_OTHERS = ("#6b7785", "#c77d0a", "#7a4fb5", "#2a8f5a")
 _BEFORE, _AFTER, _LOST, _BUDGET = "#9aa5b1", "#1f6feb", "#6b7785", "#c0392b"
 
 
@@ -29,7 +31,10 @@ def before_after(report: CompressionReport) -> bytes:
 
 
 def relevance_against_latency(report: CompressionReport) -> bytes:
-    """Relevance over latency of the rungs; the dashed line is the least relevance that the budget allows.
+    """Relevance over latency of the rungs, with the paired interval of the difference to the checkpoint.
+
+    The dashed line is the least relevance that the budget allows, the stepped one the frontier: nothing to the left of
+    it is as relevant.
 
     Rungs whose relevance was not needed are listed by latency in a panel of their own.
     """
@@ -40,9 +45,11 @@ def relevance_against_latency(report: CompressionReport) -> bytes:
     reference = report.reference.relevance or 0.0
     axes.axhline(reference, color=_BEFORE, linewidth=1)
     axes.axhline(reference * (1 - report.quality_budget), color=_BUDGET, linestyle="--", linewidth=1)
-    for row in rows:
-        if row.relevance is not None:
-            _label(axes, row, row.relevance, "o")
+    scored = sorted((row for row in rows if row.relevance is not None), key=lambda row: row.p50_ms or 0.0)
+    for place, row in enumerate(scored):
+        _interval(axes, row, reference)
+        _label(axes, row, row.relevance or 0.0, "o", above=place % 2 == 1)
+    _frontier(axes, rows)
     for place, row in enumerate(unscored):
         _label(rest, row, -place, "|")
     axes.margins(y=0.25)
@@ -55,13 +62,67 @@ def relevance_against_latency(report: CompressionReport) -> bytes:
     return _png(figure)
 
 
-def _label(axes: Any, row: RungResult, height: float, marker: str) -> None:
+def latency_by_length(report: CompressionReport) -> bytes | None:
+    """Milliseconds a text over its length, for one text and for the largest batch: p50, shaded up to p99.
+
+    None where nothing was measured by length.
+    """
+    measured = sorted((row for row in report.rungs if row.grid), key=lambda row: row.p50_ms or 0.0)
+    fast = [row.name for row in measured[:_CURVES]]
+    rows = [row for row in measured if row.name in (*fast, report.winner, "fp32")]
+    if not rows:
+        return None
+    batches = sorted({point.batch for row in rows for point in row.grid})
+    shown = [batches[0], batches[-1]] if len(batches) > 1 else batches
+    figure = _figure(7.2, 3.2)
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axes, batch in zip(panels, shown, strict=True):
+        for number, row in enumerate(rows):
+            _curve(axes, row, batch, _AFTER if row.verdict == "won" else _OTHERS[number % len(_OTHERS)])
+        axes.set_title("one text" if batch == 1 else f"{batch} texts at once", fontsize=10, loc="left")
+        axes.set_xlabel("tokens a text")
+        axes.set_ylabel("milliseconds a text")
+        axes.set_ylim(bottom=0)
+    panels[0].legend(fontsize=8, frameon=False)
+    return _png(figure)
+
+
+def _curve(axes: Any, row: RungResult, batch: int, colour: str) -> None:
+    points = sorted((point for point in row.grid if point.batch == batch), key=lambda point: point.tokens)
+    lengths = [point.tokens for point in points]
+    low, high = ([getattr(point, name) / batch for point in points] for name in ("p50_ms", "p99_ms"))
+    axes.plot(lengths, low, marker="o", markersize=4, color=colour, label=row.name)
+    axes.fill_between(lengths, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xticks(lengths)
+
+
+def _interval(axes: Any, row: RungResult, reference: float) -> None:
+    """A whisker over what the relevance could be on other queries, given the checkpoint's."""
+    if row.interval is None or row.relevance is None:
+        return
+    low, high = (reference + edge for edge in row.interval)
+    colour = _AFTER if row.verdict == "won" else _LOST
+    axes.vlines(row.p50_ms, min(low, row.relevance), max(high, row.relevance), color=colour, linewidth=1, alpha=0.6)
+
+
+def _frontier(axes: Any, rows: list[RungResult]) -> None:
+    """A step line through the rungs that no faster one equals in relevance."""
+    best: list[tuple[float, float]] = []
+    for row in sorted((row for row in rows if row.relevance is not None), key=lambda row: row.p50_ms or 0.0):
+        if not best or (row.relevance or 0.0) > best[-1][1]:
+            best.append((row.p50_ms or 0.0, row.relevance or 0.0))
+    if len(best) > 1:
+        axes.step(*zip(*best, strict=True), where="post", color=_BEFORE, linewidth=1, linestyle=":")
+
+
+def _label(axes: Any, row: RungResult, height: float, marker: str, *, above: bool = False) -> None:
+    """A mark with its name: beside it, or below and above in turn where marks crowd."""
     colour = {"won": _AFTER, "reference": _BEFORE}.get(row.verdict, _LOST)
     axes.plot([row.p50_ms], [height], marker=marker, markersize=8, color=colour)
     axes.annotate(
         row.name,
         (row.p50_ms, height),
-        (8, -8 if marker == "o" else -3),
+        (8, (8 if above else -14) if marker == "o" else -3),
         textcoords="offset points",
         fontsize=8,
         color=colour,
@@ -70,12 +131,12 @@ def _label(axes: Any, row: RungResult, height: float, marker: str) -> None:
 
 def _latency_axis(axes: Any, values: list[float]) -> None:
     """Logarithmic, with plain numbers as ticks and room for labels on the right."""
-    from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     axes.set_xscale("log")
     axes.set_xlim(min(values) * 0.8, max(values) * 1.8)
     axes.xaxis.set_major_locator(FixedLocator([n * 10.0**e for e in range(-2, 4) for n in (1, 1.5, 2, 3, 5, 7)]))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("milliseconds a query (p50, log scale)")
 

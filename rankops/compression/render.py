@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from rankops.compression.report import CompressionReport, RungResult
 
-_HEADER = ("rung", "", "MB", "p50 ms", "p95 ms", "relevance", "lost", "like the checkpoint", "why")
+_HEADER = (
+    "rung", "", "MB", "p50 ms", "p95 ms", "p99 ms", "load ms", "peak MB", "relevance", "lost", "like the checkpoint",
+    "why",
+)  # fmt: skip
+
+
+_NAMED = 6
 
 
 def summary(report: CompressionReport) -> str:
@@ -34,9 +40,36 @@ def page(report: CompressionReport) -> str:
         f"Relevance: {report.dev_queries} dev queries; budget {report.quality_budget:.2%} of the checkpoint's. "
         "Interval: paired bootstrap, 95 %."
     )
-    if not report.measured_here:
+    if report.measured_on is not None:
+        note += f" The choice follows what was measured on {report.measured_on}; the table's latencies are from here."
+    elif not report.measured_here:
         note += f" **Latency was not measured on {report.target}**: the declared order decided."
-    return f"{summary(report)}\n\n{ladder_table(report)}\n\n{note}\n"
+    parts = [summary(report), ladder_table(report), note, spared_note(report), grid_table(report)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def grid_table(report: CompressionReport) -> str:
+    """Latency of the finalists by texts at once and their length, p50 / p95 / p99; empty where it was not measured."""
+    rows = [row for row in report.rungs if row.grid]
+    if not rows:
+        return ""
+    lines = ["| texts at once | tokens each | " + " | ".join(f"{row.name}, ms" for row in rows) + " |"]
+    lines.append("|" + "---|" * (2 + len(rows)))
+    for batch, tokens in [(point.batch, point.tokens) for point in rows[0].grid]:
+        cells = []
+        for row in rows:
+            point = next((p for p in row.grid if (p.batch, p.tokens) == (batch, tokens)), None)
+            cells.append("-" if point is None else f"{point.p50_ms:.2f} / {point.p95_ms:.2f} / {point.p99_ms:.2f}")
+        lines.append(f"| {batch} | {tokens} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def spared_note(report: CompressionReport) -> str:
+    """Which matrices the winner does not have in plain int8; empty where there are none."""
+    names = report.won.spared
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    listed = ", ".join(f"`{name}`" for name in names[:_NAMED]) + rest
+    return f"Not in plain int8, found by measuring what each matrix costs: {listed}." if names else ""
 
 
 def _cells(row: RungResult) -> tuple[str, ...]:
@@ -54,6 +87,9 @@ def _cells(row: RungResult) -> tuple[str, ...]:
         _number(row.size_mb, ".1f"),
         _number(row.p50_ms, ".2f"),
         _number(row.p95_ms, ".2f"),
+        _number(row.p99_ms, ".2f"),
+        _number(row.load_ms, ".0f"),
+        _number(row.peak_mb, ".0f"),
         relevance,
         _number(row.loss_share, "+.2%"),
         alike,

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rankops.compression.probe import Point
 from rankops.specs import Target
 
 
@@ -28,6 +29,10 @@ class RungResult(_Frozen):
     size_mb: float | None = None
     p50_ms: float | None = None
     p95_ms: float | None = None
+    p99_ms: float | None = None
+    load_ms: float | None = None
+    peak_mb: float | None = None
+    grid: tuple[Point, ...] = Field(default=(), description="latency by texts at once and their length, of finalists")
     products_per_second: float | None = None
     relevance: float | None = None
     difference: float | None = None
@@ -39,6 +44,7 @@ class RungResult(_Frozen):
     correlation: float | None = None
     largest_difference: float | None = None
     batch_ms: dict[str, float] = Field(default_factory=dict, description="ms a pair, by pairs asked at once")
+    spared: tuple[str, ...] = Field(default=(), description="matrices that are not in plain int8")
     verdict: Literal["won", "lost", "reference"]
     reason: str
 
@@ -54,9 +60,16 @@ class CompressionReport(_Frozen):
     rungs: list[RungResult]
     dev_queries: int
     measured_here: bool = Field(description="False: latencies are of another machine and did not decide")
+    measured_on: str | None = Field(default=None, description="machine of an accepted measurement from elsewhere")
+    query_tokens: int = Field(default=8, description="tokens of the median sample query (or pair)")
     machine: str
     seconds: float
     versions: dict[str, str]
+
+    @property
+    def measured(self) -> bool:
+        """Whether latencies of the target decided: measured here, or there by ``rankops measure``."""
+        return self.measured_here or self.measured_on is not None
 
     @property
     def won(self) -> RungResult:
@@ -78,6 +91,9 @@ class CompressionReport(_Frozen):
             "loss_share": won.loss_share,
             "p50_ms": won.p50_ms,
             "p95_ms": won.p95_ms,
+            "p99_ms": won.p99_ms,
+            "load_ms": won.load_ms,
+            "peak_mb": won.peak_mb,
             "size_mb": won.size_mb,
             "size_before_mb": self.reference.size_mb,
             "p50_before_ms": self.reference.p50_ms,

@@ -1,100 +1,159 @@
 """The rungs of each target's ladder: what is tried, and how each is built.
 
-A rung is a declaration; :class:`Workshop` builds it and shares the exported and the fused graph between rungs.
+A rung is a declaration; :class:`Workshop` builds it and shares the exported and the optimized graphs between rungs.
 """
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from rankops.compression.export import ExportTask, export_onnx, fuse
-from rankops.errors import BadInput
 from rankops.specs import Target
 
 Precision = Literal["fp32", "fp16", "int8"]
+Graph = Literal["plain", "O1", "O2", "O3", "O4", "lean", "apart"]
+Calibration = Literal["minmax", "entropy", "percentile"]
+Spared = Literal["nothing", "after-gelu", "sensitive"]
 
 
 @dataclass(frozen=True)
 class Rung:
     """One candidate artifact.
 
-    ``fused`` starts from the optimized graph (Optimum O3). The other switches are for int8 only: one scale per
-    output channel or per tensor; signed weights (u8s8) or unsigned (u8u8); 7-bit weights (``reduce_range``) where
-    the CPU's 16-bit sums would overflow; ``after_gelu`` False leaves the matrices that read a GELU in fp32: their
-    inputs have outliers, one scale serves them badly, and these are the last step before giving int8 up.
+    ``graph``: as exported, one of Optimum's levels, or ``lean`` (O3 with the nodes apart that a CPU runs faster so, and
+    embeddings folded; see :mod:`rankops.compression.lean`); ``apart`` is what static ranges need. The other switches
+    are for int8 only: one scale per output channel or per tensor; signed weights (u8s8) or unsigned (u8u8); 7-bit
+    weights (``reduce_range``) where the CPU's 16-bit sums would overflow; ``calibration`` fixes the activations' ranges
+    on real texts (static; None: each run finds its own, dynamic).
+
+    ``spared`` names the matrices that int8 per tensor serves badly: those behind a GELU (their inputs have outliers),
+    or those that a scan found to cost the most. They stay in fp32, or with ``bits`` they get scales of their own for
+    every ``block`` numbers of weights and inputs, which is slower than int8 and far faster than fp32. ``bits`` with
+    nothing spared treats every matrix so.
+
+    ``student``: made from the pruned and distilled student instead of the checkpoint.
+    ``thorough``: tried only where the spec asks for the thorough ladder.
     """
 
     name: str
     precision: Precision
-    fused: bool
+    graph: Graph = "lean"
     per_channel: bool = True
     signed: bool = True
     reduce_range: bool = False
-    after_gelu: bool = True
+    calibration: Calibration | None = None
+    spared: Spared = "nothing"
+    bits: Literal[0, 4, 8] = 0
+    block: int = 32
+    student: bool = False
+    thorough: bool = False
 
     @property
     def what(self) -> str:
         """One line for people."""
-        graph = "fused graph" if self.fused else "plain graph"
+        whose = ["student"] if self.student else []
         if self.precision != "int8":
-            return f"{self.precision}, {graph}"
+            return ", ".join([*whose, self.precision, f"{self.graph} graph"])
+        weights = ("s8" if self.signed else "u8") + (" weights in 7 bits" if self.reduce_range else " weights")
         parts = [
-            f"dynamic int8, {graph}",
+            *whose,
+            f"static int8 ({self.calibration})" if self.calibration else "dynamic int8",
+            f"{self.graph} graph",
             "per channel" if self.per_channel else "per tensor",
-            ("s8" if self.signed else "u8") + (" weights in 7 bits" if self.reduce_range else " weights"),
+            weights,
         ]
-        return ", ".join(parts if self.after_gelu else [*parts, "fp32 after GELU"])
+        blocks = f"{self.bits} bits in blocks of {self.block}" if self.bits else "fp32"
+        spared = {"nothing": "", "after-gelu": " after GELU", "sensitive": " for the most sensitive matrices"}
+        if self.bits or self.spared != "nothing":
+            parts.append(blocks + (spared[self.spared] or " for all matrices"))
+        return ", ".join(parts)
 
 
-_FP32 = (Rung("fp32-fused", "fp32", fused=True), Rung("fp32", "fp32", fused=False))
+_PLAIN = Rung("fp32", "fp32", "plain")
+_FLOAT = (
+    Rung("fp32-lean", "fp32"),
+    Rung("fp32-fused", "fp32", "O3", thorough=True),
+    Rung("fp32-o2", "fp32", "O2", thorough=True),
+    Rung("fp32-o1", "fp32", "O1", thorough=True),
+    _PLAIN,
+)
+
+
+def _cpu(*, reduce_range: bool = False, unsigned: bool = False) -> tuple[Rung, ...]:
+    """The ladder of a CPU. ``unsigned``: u8u8 is worth a try beside u8s8."""
+    lean = Rung("int8-lean", "int8", reduce_range=reduce_range)
+    rungs = [
+        lean,
+        Rung("int8-lean-mixed", "int8", reduce_range=reduce_range, spared="sensitive", bits=8),
+        Rung("int8-blocks", "int8", reduce_range=reduce_range, bits=8),
+        Rung("int8-lean-spared", "int8", reduce_range=reduce_range, spared="sensitive", thorough=True),
+        Rung("int8-fused", "int8", "O3", reduce_range=reduce_range, thorough=True),
+        Rung("int8-fused-mixed", "int8", "O3", reduce_range=reduce_range, spared="after-gelu", thorough=True),
+        Rung("int8-per-channel", "int8", "plain", reduce_range=reduce_range),
+        Rung("int8-per-tensor", "int8", "plain", per_channel=False, signed=not unsigned, thorough=True),
+        Rung("int4-blocks", "int8", reduce_range=reduce_range, bits=4, thorough=True),
+        *(
+            Rung(f"int8-static-{way}", "int8", "apart", reduce_range=reduce_range, calibration=way, thorough=True)
+            for way in ("minmax", "entropy", "percentile")
+        ),
+    ]
+    if unsigned:
+        rungs.insert(1, replace(lean, name="int8-lean-u8u8", signed=False, reduce_range=False))
+    return (*rungs, *_FLOAT)
+
 
 _RUNGS: dict[Target, tuple[Rung, ...]] = {
-    "cpu-avx2": (
-        Rung("int8-fused", "int8", fused=True, reduce_range=True),
-        Rung("int8-fused-u8u8", "int8", fused=True, signed=False),
-        Rung("int8-fused-mixed", "int8", fused=True, reduce_range=True, after_gelu=False),
-        Rung("int8-per-channel", "int8", fused=False, reduce_range=True),
-        Rung("int8-per-tensor", "int8", fused=False, per_channel=False, signed=False),
-        *_FP32,
+    "cpu-avx512-vnni": _cpu(),
+    # Without VNNI pairs of u8 * s8 products are added in 16 bits and saturate: 7-bit weights, or both sides unsigned.
+    "cpu-avx2": _cpu(reduce_range=True, unsigned=True),
+    "cpu-arm64": _cpu(),
+    # Dynamic int8 is often slower than fp16 on a GPU: it is built, and loses where it is measured to be.
+    "gpu-cuda": (
+        Rung("fp16-fused", "fp16", "O4"),
+        Rung("fp32-fused", "fp32", "O3"),
+        Rung("int8-fused", "int8", "O3"),
+        _PLAIN,
     ),
-    "cpu-avx512-vnni": (
-        Rung("int8-fused", "int8", fused=True),
-        Rung("int8-fused-mixed", "int8", fused=True, after_gelu=False),
-        Rung("int8-per-channel", "int8", fused=False),
-        Rung("int8-per-tensor", "int8", fused=False, per_channel=False),
-        *_FP32,
-    ),
-    "cpu-arm64": (
-        Rung("int8-fused", "int8", fused=True),
-        Rung("int8-fused-mixed", "int8", fused=True, after_gelu=False),
-        Rung("int8-per-channel", "int8", fused=False),
-        Rung("int8-per-tensor", "int8", fused=False, per_channel=False),
-        *_FP32,
-    ),
-    # Dynamic int8 is often slower than fp32 on a GPU: the ladder there is fp16.
-    "gpu-cuda": (Rung("fp16-fused", "fp16", fused=True), *_FP32),
 }
 
 
-def rungs_for(target: Target) -> tuple[Rung, ...]:
-    """The rungs of ``target``, in the order in which we would believe in them without measuring."""
-    return _RUNGS[target]
+def rungs_for(target: Target, *, thorough: bool = False, students: bool = False) -> tuple[Rung, ...]:
+    """The rungs of ``target``, in the order in which we would believe in them without measuring.
+
+    ``students``: the first two of them are tried on the student as well; unmeasured they come last before fp32.
+    """
+    rungs = [rung for rung in _RUNGS[target] if thorough or not rung.thorough]
+    if students:
+        rungs[-1:-1] = [replace(rung, name=f"student-{rung.name}", student=True) for rung in rungs[:2]]
+    return tuple(rungs)
 
 
 class Workshop:
-    """Builds rungs of one checkpoint in ``scratch``; shared graphs are made once."""
+    """Builds rungs of one checkpoint in ``scratch``; shared graphs, scans and calibrations are made once.
+
+    ``texts``: real queries and product texts (or pairs of texts), which static rungs are calibrated on and sensitivity
+    is measured with; rungs that need them cannot be built without.
+    """
 
     def __init__(
-        self, checkpoint: Path, scratch: Path, target: Target, task: ExportTask = "feature-extraction"
+        self,
+        checkpoint: Path,
+        scratch: Path,
+        target: Target,
+        task: ExportTask = "feature-extraction",
+        texts: Sequence[Any] = (),
     ) -> None:
         self._checkpoint = checkpoint
         self._scratch = scratch
         self._target = target
         self._task: ExportTask = task
+        self._texts = texts
         self.exported = scratch / "exported"
+        self.spared: dict[str, tuple[str, ...]] = {}
 
     def export(self) -> Path:
         """The plain fp32 graph; raises when the checkpoint cannot be exported at all."""
@@ -104,62 +163,27 @@ class Workshop:
 
     def build(self, rung: Rung) -> Path:
         """The rung's ``model.onnx``. Raises whatever Optimum or ONNX Runtime raises for graphs they cannot treat."""
-        base = self._fused(rung.precision == "fp16") if rung.fused else self.export()
+        from rankops.compression.quantize import quantize
+
+        base = self.graph(rung.graph)
         folder = self._scratch / rung.name
         folder.mkdir()
         if rung.precision == "int8":
-            quantize(base, folder, rung, self._target)
+            self.spared[rung.name] = quantize(base, folder, rung, self._target, self._texts)
         else:
             shutil.copyfile(base / "model.onnx", folder / "model.onnx")
         return folder / "model.onnx"
 
-    def _fused(self, fp16: bool) -> Path:
-        folder = self._scratch / ("graph-fp16" if fp16 else "graph-fused")
+    def graph(self, graph: Graph) -> Path:
+        """The folder of the checkpoint's graph before quantization, made once."""
+        from rankops.compression.lean import fold_embeddings
+
+        exported = self.export()
+        if graph == "plain":
+            return exported
+        folder = self._scratch / f"graph-{graph}"
         if not (folder / "model.onnx").is_file():
-            fuse(self.export(), folder, "O3", fp16=fp16)
+            fuse(exported, folder, "O3" if graph == "O4" else graph, fp16=graph == "O4")
+            if graph in ("lean", "apart") and self._task == "feature-extraction":
+                fold_embeddings(folder / "model.onnx")
         return folder
-
-
-def quantize(base: Path, out: Path, rung: Rung, target: Target) -> Path:
-    """Dynamic int8 of ``base/model.onnx`` with Optimum's quantizer and its configuration for ``target``."""
-    from optimum.onnxruntime import ORTQuantizer
-
-    from rankops.compression.export import quiet, strip
-
-    excluded = [] if rung.after_gelu else matrices_after_gelu(base / "model.onnx")
-    config = quantization_config(rung, target, excluded)
-    with quiet():
-        quantizer = ORTQuantizer.from_pretrained(base, file_name="model.onnx")
-        quantizer.quantize(quantization_config=config, save_dir=out, file_suffix="")
-    strip(out / "model.onnx")
-    return out / "model.onnx"
-
-
-def quantization_config(rung: Rung, target: Target, excluded: list[str] | None = None) -> Any:
-    """Optimum's ``QuantizationConfig`` for a rung on a target; ``excluded`` names nodes that stay in fp32."""
-    from optimum.onnxruntime.configuration import AutoQuantizationConfig
-
-    options: dict[str, Any] = {"is_static": False, "per_channel": rung.per_channel, "nodes_to_exclude": excluded or []}
-    if target == "cpu-arm64":
-        return AutoQuantizationConfig.arm64(**options)
-    if target == "cpu-avx512-vnni":
-        return AutoQuantizationConfig.avx512_vnni(**options)
-    if not rung.signed:
-        return AutoQuantizationConfig.avx2(**options, reduce_range=rung.reduce_range)
-    # Optimum's avx2 preset is u8u8 only; its avx512 preset is the u8s8 one for CPUs without VNNI.
-    return AutoQuantizationConfig.avx512(**options, reduce_range=rung.reduce_range)
-
-
-def matrices_after_gelu(model: Path) -> list[str]:
-    """Names of the MatMul nodes of a fused graph that read the output of a GELU node.
-
-    Raises :class:`BadInput` where there is none: the rung would be the same as the one without exclusions.
-    """
-    import onnx
-
-    nodes = onnx.load(str(model), load_external_data=False).graph.node
-    activated = {output for node in nodes if node.op_type.endswith("Gelu") for output in node.output}
-    names = [node.name for node in nodes if node.op_type == "MatMul" and activated & set(node.input)]
-    if not names:
-        raise BadInput("the graph has no matrix behind a GELU", "nothing to do: this rung is only for such models")
-    return names

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from rankops.dataset import Dataset
 from rankops.errors import BadInput
@@ -16,6 +19,22 @@ def sample_texts(dataset: Dataset, *, queries: int = 64, products: int = 32) -> 
     if not asked or rows.is_empty():
         raise BadInput("the dataset has no dev query or no product", "rematerialize the dataset asset")
     return _spread(asked, queries), replace(dataset, catalogue=rows).product_texts()
+
+
+def training_texts(dataset: Dataset, count: int) -> list[str]:
+    """Train queries (normalized) first, then product texts evenly spaced, ``count`` in all at most."""
+    queries = [normalize_query(query) for query in dataset.split("train")["query"]][:count]
+    rows = dataset.catalogue[_positions(dataset.catalogue.height, count - len(queries))]
+    return queries + replace(dataset, catalogue=rows).product_texts()
+
+
+def median_tokens(tokenizer_file: Path, questions: Sequence[str | tuple[str, str]]) -> int:
+    """Tokens of the median question, special ones included, at most 64."""
+    from rankops.onnx_session import read_tokenizer
+
+    tokenizer = read_tokenizer(tokenizer_file, 64)
+    counts = [len(tokenizer.encode(*((one,) if isinstance(one, str) else one)).ids) for one in questions]
+    return max(1, int(statistics.median(counts)))
 
 
 def _positions(length: int, count: int) -> list[int]:

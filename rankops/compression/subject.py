@@ -21,6 +21,11 @@ class Subject(Protocol):
     what: str
     batches: tuple[int, ...]
 
+    @property
+    def texts(self) -> list[Any]:
+        """Texts, or pairs of them, for calibration and the sensitivity scan: none of the held-out queries."""
+        ...
+
     def reference(self) -> Any:
         """The fp32 checkpoint in PyTorch."""
         ...

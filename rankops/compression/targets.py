@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 from pathlib import Path
 
 from rankops.errors import BadInput
@@ -59,6 +60,16 @@ def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def gpu_name() -> str:
+    """What the first NVIDIA GPU calls itself."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return "GPU of unknown name"
+    return done.stdout.split("\n", 1)[0].strip()
 
 
 def _flags(cpuinfo: Path) -> frozenset[str]:

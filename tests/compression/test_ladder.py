@@ -110,8 +110,8 @@ def test_rungs_that_cannot_be_built_lose_with_a_reason_and_the_others_go_on(
     folder = save_checkpoint(tmp_path / "roformer", RoFormerModel(config).eval())
     report = compress(folder, dataset, spec, detect_target(), tmp_path / "out", score=reciprocal_rank)
     for rung, result in zip(rungs_for(detect_target()), report.rungs, strict=True):
-        assert ("could not be built" in result.reason) is rung.fused, result
-    assert not report.winner.startswith("int8-fused")
+        assert ("could not be built" in result.reason) is (rung.graph != "plain"), result
+    assert report.winner in ("int8-per-channel", "int8-per-tensor", "fp32")
     assert OnnxEncoder(tmp_path / "out").encode(["red shoe"], role="query").shape == (1, 32)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from rankops.compression.rungs import Rung, Workshop, rungs_for
 from rankops.compression.targets import detect_target
 from rankops.encoding import OnnxEncoder
 from rankops.errors import IntegrityError
+from rankops.files import write_json
 from rankops.specs import ModelSpec
+from tests.compression.conftest import WORDS
+from tests.support.tiny_artifact import SPECIAL, write_tokenizer
 
 QUERIES = [
     "laptop 15 inch", "wireless mouse", "usb c cable", "printer ink black", "gaming headset", "4k monitor",
@@ -45,7 +49,7 @@ def test_fp32_and_int8_of_the_real_model_stay_close_to_pytorch(tmp_path: Path) -
     checkpoint = Path(bundled.__file__).parent / "model"
     workshop = Workshop(checkpoint, tmp_path, detect_target())
     reference = both(CheckpointEncoder(checkpoint, max_query_tokens=24, max_product_tokens=48))
-    fp32 = OnnxEncoder(artifact(tmp_path / "a", workshop.build(Rung("fp32", "fp32", fused=False)), checkpoint, 384))
+    fp32 = OnnxEncoder(artifact(tmp_path / "a", workshop.build(Rung("fp32", "fp32", "plain")), checkpoint, 384))
     exact = compare(*reference, *both(fp32))
     assert exact.cosine_worst > 0.99999
     int8 = OnnxEncoder(artifact(tmp_path / "b", workshop.build(rungs_for(detect_target())[0]), checkpoint, 384))
@@ -101,3 +105,30 @@ def test_an_int8_model_with_a_broken_scale_is_refused(checkpoint: Path, int8: Pa
     model = spoiled(int8, tmp_path / "spoiled.onnx", break_scales)
     with pytest.raises(IntegrityError, match="NaN"):
         OnnxEncoder(artifact(tmp_path / "nan", model, checkpoint, 32)).encode(["red shoe"], role="query")
+
+
+def test_the_tokenizer_of_another_model_is_seen_in_the_vectors(checkpoint: Path, int8: Path, tmp_path: Path) -> None:
+    """Same number of words, so that every id is valid: only what the vectors say gives it away."""
+    words = ["red shoe", "blue lamp", "green chair", "black phone", "white bag", "brown table"]
+    reference = CheckpointEncoder(checkpoint, max_query_tokens=24, max_product_tokens=48)
+    truth = reference.encode(words, role="query"), reference.encode(words, role="product")
+    folder = artifact(tmp_path / "other", int8, checkpoint, 32)
+    write_tokenizer(folder / "tokenizer.json", [*SPECIAL, *reversed(WORDS[len(SPECIAL) :])])
+    with pytest.raises(IntegrityError, match=r"tokenizer\.json is not the file that encoder\.json names"):
+        OnnxEncoder(folder)
+    description = json.loads((folder / "encoder.json").read_text())
+    write_json(folder / "encoder.json", {**description, "files": {}})  # as if somebody had "repaired" it
+    wrong = OnnxEncoder(folder)
+    parity = compare(*truth, wrong.encode(words, role="query"), wrong.encode(words, role="product"))
+    assert "far from the checkpoint" in str(parity.problem())
+
+
+def test_a_dynamic_range_depends_on_the_neighbours_in_a_batch_so_the_encoder_runs_texts_alone(
+    checkpoint: Path, int8: Path, tmp_path: Path
+) -> None:
+    folder = artifact(tmp_path / "int8", int8, checkpoint, 32)
+    texts = ["red shoe", "blue lamp", "green chair", "knife phone", "pink watch", "grey bag"]
+    alone = np.concatenate([OnnxEncoder(folder).encode([text], role="query") for text in texts])
+    together = OnnxEncoder(folder, batch_tokens=1000).encode(texts, role="query")
+    assert np.abs(alone - together).max() > 1e-4  # one range for all of them
+    assert np.array_equal(OnnxEncoder(folder).encode(texts, role="query"), alone)

@@ -7,38 +7,43 @@ from typing import get_args
 
 import pytest
 
-from rankops.compression.rungs import Rung, Workshop, matrices_after_gelu, quantization_config, rungs_for
+from rankops.compression.quantize import quantization_config
+from rankops.compression.rungs import Rung, Workshop, rungs_for
+from rankops.compression.sensitivity import matrices_after_gelu
 from rankops.compression.targets import can_measure, detect_target
 from rankops.errors import BadInput
 from rankops.specs import Target
 
 
 @pytest.mark.parametrize("target", get_args(Target))
-def test_every_ladder_ends_with_fp32_and_names_each_rung_once(target: Target) -> None:
-    rungs = rungs_for(target)
-    assert rungs[-1] == Rung("fp32", "fp32", fused=False)
+@pytest.mark.parametrize("thorough", [False, True])
+def test_every_ladder_ends_with_fp32_and_names_each_rung_once(target: Target, thorough: bool) -> None:
+    rungs = rungs_for(target, thorough=thorough)
+    assert rungs[-1] == Rung("fp32", "fp32", "plain")
     assert len({rung.name for rung in rungs}) == len(rungs)
     assert len({rung.what for rung in rungs}) == len(rungs)
 
 
 def test_signed_weights_are_reduced_to_seven_bits_only_where_sums_would_overflow() -> None:
     for target in get_args(Target):
-        for rung in rungs_for(target):
+        for rung in rungs_for(target, thorough=True):
             if rung.precision == "int8" and rung.signed:
                 assert quantization_config(rung, target).reduce_range is (target == "cpu-avx2"), (target, rung.name)
 
 
-def test_a_gpu_ladder_has_no_dynamic_int8() -> None:
-    assert "int8" not in {rung.precision for rung in rungs_for("gpu-cuda")}
+def test_a_gpu_ladder_believes_in_fp16_and_has_dynamic_int8_only_to_be_measured() -> None:
+    names = [rung.name for rung in rungs_for("gpu-cuda")]
+    assert names[0] == "fp16-fused"
+    assert names.index("int8-fused") > names.index("fp32-fused")
 
 
 def test_optimums_configuration_says_what_the_rung_says() -> None:
     from onnxruntime.quantization import QuantType
 
-    for rung in rungs_for("cpu-avx2"):
+    for rung in rungs_for("cpu-avx2", thorough=True):
         if rung.precision == "int8":
             config = quantization_config(rung, "cpu-avx2")
-            assert not config.is_static
+            assert config.is_static is (rung.calibration is not None)
             assert config.per_channel is rung.per_channel
             assert config.weights_dtype is (QuantType.QInt8 if rung.signed else QuantType.QUInt8)
             assert "MatMul" in config.operators_to_quantize
@@ -47,11 +52,11 @@ def test_optimums_configuration_says_what_the_rung_says() -> None:
 def test_a_mixed_rung_leaves_the_matrices_behind_each_gelu_in_fp32(checkpoint: Path, tmp_path: Path) -> None:
     import onnx
 
-    rungs = {rung.after_gelu: rung for rung in rungs_for("cpu-avx2") if rung.fused and rung.reduce_range}
+    rungs = [Rung("all", "int8", "O3"), Rung("mixed", "int8", "O3", spared="after-gelu")]
     workshop = Workshop(checkpoint, tmp_path, "cpu-avx2")
     kinds = {
-        after: [node.op_type for node in onnx.load(str(workshop.build(rung))).graph.node]
-        for after, rung in rungs.items()
+        rung.spared == "nothing": [node.op_type for node in onnx.load(str(workshop.build(rung))).graph.node]
+        for rung in rungs
     }
     assert "MatMul" not in kinds[True]
     assert kinds[False].count("MatMul") == 2  # one in each layer of the tiny BERT
