@@ -2,8 +2,12 @@
 
 The score of a product is a weighted mean of signals that lie in 0..1 (a cosine: -1..1), so it is itself a number of
 that range with the same meaning for every query: 1 is a product whose fields hold every word of the query and whose
-text means the same. It is computed for the whole catalogue, exactly: no arm cuts candidates for the other, a judged
-pool and a full ranking are scored alike, and at some ten thousand products that costs less than cutting would.
+text means the same.
+
+There are two ways to it. :class:`Hybrid` scores the whole catalogue, for training and evaluation. :class:`FusedSearch`
+answers searches: it scores candidates only. Weights are not negative, so the best of ``weight * cosine + words`` hold
+the best of the whole; candidates reach a tenth deeper than feedback does, for their cosines may be approximate until
+they are scored. Both give the same answers, up to the sixth digit of a score.
 
 A second pass adds *feedback* (Rocchio; Manning, Raghavan & Schuetze, Introduction to Information Retrieval, ch. 9): the
 cosine to the mean of the best products of the first pass, by which products like those that both arms agree on rise.
@@ -25,10 +29,11 @@ from numpy.typing import NDArray
 
 from rankops.errors import IntegrityError
 from rankops.files import write_json
-from rankops.lexical import Floats, LexicalIndex, Matches, field_texts
+from rankops.lexical import BEST, COVERAGE, Floats, LexicalIndex, Matches, field_texts
+from rankops.weighted_words import WeightedWords, weights_digest
 
 FUSION = "fusion.json"
-DENSE, BEST, COVERAGE, FEEDBACK = "dense", "best field", "coverage", "feedback"
+DENSE, FEEDBACK = "dense", "feedback"
 Method = Literal["learned", "rank"]
 Rows = NDArray[np.intp] | Sequence[int]
 
@@ -37,6 +42,9 @@ DIGITS = 6
 
 RANK_CONSTANT = 60
 """Of reciprocal rank fusion (Cormack, Clarke & Buettcher, SIGIR 2009)."""
+
+RANK_WINDOW = 1000
+"""Best products of each arm whose ranks are fused; the others' part is 0 (at most 1/1061 of 1/61 is lost)."""
 
 FEEDBACK_DEPTH = 20
 """Products of the first pass whose mean is taken, discounted by rank as nDCG does."""
@@ -79,6 +87,22 @@ class Fusion:
     def over(self, products: Sequence[Mapping[str, Any]]) -> Hybrid:
         """This fusion over a catalogue, in its order."""
         return Hybrid(self, self.index(products))
+
+    def search_over(self, products: Sequence[Mapping[str, Any]]) -> FusedSearch:
+        """The search by this fusion over a catalogue, in its order."""
+        return FusedSearch(self, WeightedWords.of(self.index(products), self.columns))
+
+    @property
+    def columns(self) -> tuple[dict[str, float], dict[str, float]]:
+        """What each signal of the words weighs when candidates are chosen, and in the end."""
+        if self.method == "rank":
+            return {BEST: 1.0}, {BEST: 1.0}
+        return self.chosen_by, self.weights
+
+    @property
+    def chosen_by(self) -> dict[str, float]:
+        """The weights that decide who is a candidate: those of the first pass where there are two."""
+        return self.first if self.weights.get(FEEDBACK) else self.weights
 
 
 def load_fusion(folder: Path) -> Fusion | None:
@@ -172,6 +196,68 @@ class Hybrid:
         return np.round(weighted(fusion.weights, named), DIGITS)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """The candidates of one query: the ``depth`` best of ``weight * cosine + words``, and the rows ``also``.
+
+    ``words`` (N,) is None where the vectors alone choose.
+    """
+
+    depth: int
+    weight: float = 1.0
+    words: Floats | None = None
+    also: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+
+
+def rescored(k: int) -> int:
+    """How many candidates are scored exactly for ``k`` results: approximate cosines may have swapped neighbours."""
+    return max(2 * k, k + 100)
+
+
+@dataclass(frozen=True)
+class FusedSearch:
+    """A fusion with the words of a catalogue, weighed: ranks candidates. Safe to share between threads."""
+
+    fusion: Fusion
+    words: WeightedWords
+
+    def __post_init__(self) -> None:
+        if self.words.weights != weights_digest(self.fusion.columns):
+            raise IntegrityError("the lexical index was weighed for another fusion", _REBUILD)
+
+    def wanted(self, words: Floats, k: int, also: Rows = ()) -> Wanted:
+        """Who is a candidate for ``k`` results, given what :meth:`WeightedWords.match` found, (2, N)."""
+        judged = np.asarray(also, dtype=np.intp)
+        if self.fusion.method == "rank":
+            best = top_rows(np.round(words[0], DIGITS), RANK_WINDOW)
+            return Wanted(_deeper(RANK_WINDOW), also=np.union1d(best[words[0][best] > 0], judged))
+        depth = max(rescored(k), _deeper(FEEDBACK_CANDIDATES) if self.fusion.weights.get(FEEDBACK) else 0)
+        return Wanted(depth, self.fusion.chosen_by.get(DENSE, 0.0), words[0], judged)
+
+    def scores(
+        self, rows: NDArray[np.intp], cosines: Floats, vectors: Floats, words: Floats, also: Rows = ()
+    ) -> Floats:
+        """float32 ``(C,)``: the fused scores of the candidates ``rows`` (ascending), rounded so that equals tie.
+
+        ``cosines`` (C,) and ``vectors`` (C, d) are theirs; ``words`` (2, N) and ``also`` as for :meth:`wanted`.
+        """
+        fusion = self.fusion
+        if fusion.method == "rank":
+            fused = _reciprocal_ranks(cosines) + _reciprocal_ranks(words[0][rows])
+            return np.round(fused * np.float32((RANK_CONSTANT + 1) / 2), DIGITS).astype(np.float32)
+        scores = np.float32(fusion.weights.get(DENSE, 0.0)) * cosines + words[1][rows]
+        if weight := fusion.weights.get(FEEDBACK):
+            first = np.round(np.float32(fusion.first.get(DENSE, 0.0)) * cosines + words[0][rows], DIGITS)
+            near = np.isin(rows, np.asarray(also, dtype=np.intp)) if len(also) else np.zeros(len(rows), bool)
+            near[top_rows(first, FEEDBACK_CANDIDATES)] = True
+            scores += np.where(near, np.float32(weight) * np.vecdot(vectors, feedback_vector(first, vectors)), 0)
+        return np.round(scores, DIGITS)
+
+
+def _deeper(depth: int) -> int:
+    return depth + depth // 10
+
+
 def top_rows(scores: NDArray[Any], k: int) -> NDArray[np.intp]:
     """Positions of the ``k`` largest of ``scores`` (N,), best first; ties by position, also at the cut. O(N)."""
     if k >= len(scores):
@@ -184,10 +270,11 @@ def top_rows(scores: NDArray[Any], k: int) -> NDArray[np.intp]:
 
 
 def _reciprocal_ranks(scores: Floats) -> Floats:
-    """``1 / (60 + rank)`` of each product, ranks from 1, equal scores in order of position; 0 without any score."""
-    order = np.argsort(-scores, kind="stable")
-    found = np.empty(len(scores), np.float32)
-    found[order] = 1.0 / (RANK_CONSTANT + 1 + np.arange(len(scores)))
+    """``1 / (60 + rank)`` of the best, ranks from 1, equal scores in order of position; 0 without any score."""
+    scores = np.round(scores, DIGITS)
+    best = top_rows(scores, RANK_WINDOW)
+    found = np.zeros(len(scores), np.float32)
+    found[best] = 1.0 / (RANK_CONSTANT + 1 + np.arange(len(best)))
     return np.where(scores > 0, found, np.float32(0))
 
 

@@ -10,27 +10,23 @@ and a field's score is the sum over the query's words *divided by the sum of the
 asks for that the field has. The division changes no order within a query (one field ranks exactly as Lucene does); it
 makes scores of different queries comparable, 0 to just below 1, which learned weights and thresholds need.
 
-Only numpy is needed. An index folder holds flat arrays that are opened as read-only memory maps, so processes share
-their pages; the same products give the same bytes.
+Only numpy is needed. What a release holds and a server asks is made of this: :mod:`rankops.weighted_words`.
 """
 
 from __future__ import annotations
 
-import io
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rankops.errors import BadInput, IntegrityError
-from rankops.files import digest_of, write_bytes, write_json
+from rankops.errors import BadInput
+from rankops.files import digest_of
 from rankops.text import normalize_query
 
 K1, B = 1.2, 0.75
@@ -47,16 +43,10 @@ COLUMNS = ("title", "brand", "category", "attributes", "description")
 PAIRS = "pairs"
 """Prefix of a field whose terms are neighbouring words written as one: ``pairs:title``."""
 
-ROWS, IMPACTS, STARTS, IDF, VOCABULARY, DESCRIPTION = (
-    "rows.npy",
-    "impacts.npy",
-    "starts.npy",
-    "idf.npy",
-    "vocabulary.json",
-    "lexical.json",
-)
+BEST, COVERAGE = "best field", "coverage"
+"""Names of the two signals over all plain fields; see :class:`Matches`."""
+
 _WORD = re.compile(r"\w+")
-_REBUILD = "rematerialize the release: its lexical index is damaged"
 
 Floats = NDArray[np.float32]
 
@@ -156,48 +146,6 @@ class LexicalIndex:
             rows=np.concatenate([rows for _, rows, _ in parts]),
             impacts=np.concatenate([impacts for _, _, impacts in parts]),
             source=source_digest(texts, k1=k1, b=b),
-        )
-
-    def save(self, folder: Path) -> None:
-        """Write the index into ``folder`` (made where it is absent), deterministic bytes."""
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, array in ((ROWS, self.rows), (IMPACTS, self.impacts), (STARTS, self.starts), (IDF, self.idf)):
-            buffer = io.BytesIO()
-            np.save(buffer, array, allow_pickle=False)
-            write_bytes(folder / name, buffer.getvalue())
-        write_json(folder / VOCABULARY, sorted(self.vocabulary))
-        write_json(folder / DESCRIPTION, {"fields": list(self.fields), "count": self.count, "source": self.source})
-
-    @classmethod
-    def open(cls, folder: Path) -> LexicalIndex:
-        """Open what :meth:`save` wrote. Raises :class:`IntegrityError` where its files contradict each other."""
-        try:
-            description = json.loads((folder / DESCRIPTION).read_text())
-            terms = json.loads((folder / VOCABULARY).read_text())
-            idf, starts, rows, impacts = (
-                np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in (IDF, STARTS, ROWS, IMPACTS)
-            )
-            fields, count = tuple(description["fields"]), int(description["count"])
-            source = str(description["source"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise IntegrityError(f"the lexical index in {folder} cannot be read: {error}", _REBUILD) from error
-        if (
-            starts.shape != (len(fields), len(terms) + 1)
-            or idf.shape != (len(terms),)
-            or rows.shape != impacts.shape
-            or int(starts[-1, -1]) != len(rows)
-        ):
-            problem = f"{len(fields)} fields of {len(terms)} words do not fit the arrays"
-            raise IntegrityError(f"{folder}: {problem}", _REBUILD)
-        return cls(
-            fields=fields,
-            count=count,
-            vocabulary={term: number for number, term in enumerate(terms)},
-            idf=np.array(idf),  # plain memory, not a map: read for every word of every query, as are the starts
-            starts=np.array(starts),
-            rows=rows,
-            impacts=impacts,
-            source=source,
         )
 
     def __len__(self) -> int:

@@ -1,14 +1,11 @@
-"""Words to scores: BM25 as the library has it, over several fields, saved and opened as it was."""
+"""Words to scores: BM25 as the library has it, over several fields."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from rankops.errors import BadInput, IntegrityError
+from rankops.errors import BadInput
 from rankops.lexical import LexicalIndex, field_texts, words
 
 TITLES = ["Red running shoes", "Blue shoe", "Lamp with a red shade", "Mousepad", "Mouse pad XL", "Pad for a mouse"]
@@ -54,28 +51,6 @@ def test_pairs_find_words_that_are_written_as_one_and_the_other_way() -> None:
     pairs = index().match("mouse pads").fields[2]
     assert set(np.flatnonzero(pairs)) == {3, 4}  # not the pad for a mouse: there the words are no neighbours
     assert set(np.flatnonzero(index().match("mousepad").fields[2])) == {3, 4}
-
-
-def test_a_saved_index_opens_as_maps_with_the_same_scores_and_the_same_bytes(tmp_path: Path) -> None:
-    index().save(tmp_path / "a")
-    index().save(tmp_path / "b")
-    for path in sorted((tmp_path / "a").iterdir()):
-        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
-    opened = LexicalIndex.open(tmp_path / "a")
-    assert isinstance(opened.rows, np.memmap) and len(opened) == 6
-    assert np.array_equal(opened.match("red mouse pad").fields, index().match("red mouse pad").fields)
-    assert opened.source == index().source != index(k1=0.9).source
-
-
-def test_an_index_whose_files_contradict_each_other_is_refused(tmp_path: Path) -> None:
-    index().save(tmp_path)
-    terms = json.loads((tmp_path / "vocabulary.json").read_text())
-    (tmp_path / "vocabulary.json").write_text(json.dumps(terms[:-1]))
-    with pytest.raises(IntegrityError, match="do not fit"):
-        LexicalIndex.open(tmp_path)
-    (tmp_path / "rows.npy").write_bytes(b"\x93NUMPY")
-    with pytest.raises(IntegrityError, match="cannot be read"):
-        LexicalIndex.open(tmp_path)
 
 
 def test_a_field_joins_columns_and_an_unknown_one_is_named() -> None:

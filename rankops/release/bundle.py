@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rankops.errors import BadInput, RankopsError
 from rankops.files import combine_digests, staged_directory, write_text
@@ -20,11 +21,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @dataclass(frozen=True)
 class Content:
-    """What a task put into a bundle: the digest of its model, its golden answers, and one line for people."""
+    """What a task put into a bundle: the digest of its model, its golden answers, one line for people, and how its
+    product index came about."""
 
     model_digest: str
     golden: Golden
     summary: str
+    index: dict[str, Any] | None = None
 
 
 def assemble(
@@ -45,7 +48,10 @@ def assemble(
             write_text(staged / MODEL_CARD, facts.model_card)
         files = payload_digests(staged)
         manifest = ReleaseManifest(
-            **facts.model_dump(), files=files, encoder_digest=content.model_digest, digest=combine_digests(files)
+            **(facts.model_dump() | {"index": content.index}),
+            files=files,
+            encoder_digest=content.model_digest,
+            digest=combine_digests(files),
         )
         manifest.write(staged)
     asked = len(content.golden.requests)

@@ -1,29 +1,37 @@
-"""The product index: every product's vector, searched exactly.
+"""The product index: every product's vector, a way to find candidates among them, and exact scores.
 
-A catalogue of some ten thousand products is one matrix-vector product of a few milliseconds: exact search needs no
-tuning, has no recall to lose, and gives the same answer everywhere. Rows are sorted by product id, so that equal
-scores have one order.
+``vectors.npy`` holds the full-precision vectors as a memory map. A finder (:mod:`rankops.release.finders`, chosen by
+measurement, see :mod:`rankops.release.formats`) proposes rows; what is returned of them is scored with those vectors,
+so a score is the exact cosine whatever the format. Rows are sorted by product id, so that equal scores have one order.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rankops.encoding import Encoder
 from rankops.errors import BadInput, IntegrityError
 from rankops.files import write_json
+from rankops.fusion import DIGITS, Wanted, rescored, top_rows
+from rankops.lexical import Floats
+from rankops.release.finders import Finder, FullScan, dots, open_finder
+from rankops.release.formats import Chosen, choose
+from rankops.release.vectors import write_vectors
+from rankops.specs import IndexFormat
 from rankops.text import product_text
 
+if TYPE_CHECKING:
+    from rankops.vector_cache import CachedVectors
+
 VECTORS, PRODUCT_IDS, DESCRIPTION = "vectors.npy", "product_ids.json", "index.json"
-_CHUNK = 1024
 _REBUILD = "rematerialize the release: the index must be built with the encoder that it ships with"
 
 
@@ -76,29 +84,36 @@ def build_index(
     products: Sequence[Mapping[str, Any]],
     out: Path,
     *,
+    queries: Floats | None = None,
+    formats: Sequence[IndexFormat] = ("f32",),
+    cache: CachedVectors | None = None,
     progress: Callable[[str], None] = lambda _: None,
-) -> None:
-    """Encode ``products`` and write ``vectors.npy`` (float32, N x d), ``product_ids.json``, ``index.json`` to ``out``.
+) -> dict[str, Any]:
+    """Embed ``products`` and write their index to ``out``: vectors, ids, the chosen format's files, ``index.json``.
 
-    Vectors are written chunk by chunk: memory does not grow with the catalogue. The same products and encoder give
-    the same bytes. Raises :class:`BadInput` as :func:`sorted_products`, ``OSError`` when the disk is full.
+    The format is chosen among ``formats`` by its recall and speed with ``queries`` (n, d), unit vectors. Vectors that
+    ``cache`` holds are not embedded again; memory does not grow with the catalogue. The same products, encoder and
+    choice give the same bytes. Returns what was measured and how many were embedded, for people. Raises
+    :class:`BadInput` as :func:`sorted_products` or where no format is good enough, :class:`IntegrityError` for
+    vectors that are not finite, ``OSError`` when the disk is full.
     """
     rows = sorted_products(products)
     out.mkdir(parents=True, exist_ok=True)
     texts = [product_text(row) for row in rows]
-    with (out / VECTORS).open("wb") as handle:
-        _write_header(handle, (len(rows), encoder.dimension))
-        for vectors in _encode_chunks(encoder, texts, progress):
-            handle.write(np.ascontiguousarray(vectors, dtype="<f4").data)
+    counts = write_vectors(encoder, texts, out / VECTORS, dimension=encoder.dimension, cache=cache, progress=progress)
     ids = [str(row["product_id"]) for row in rows]
     write_json(out / PRODUCT_IDS, ids)
+    vectors = np.load(out / VECTORS, mmap_mode="r", allow_pickle=False)
+    chosen, measured = choose(np.asarray(vectors), out, queries, formats, progress)
     description = {
         "encoder_digest": encoder.digest,
         "count": len(rows),
         "dimension": encoder.dimension,
         "catalogue_digest": catalogue_digest(ids, texts),
+        "format": asdict(chosen),
     }
     write_json(out / DESCRIPTION, description)
+    return {**counts, "products": len(rows), "format": chosen.name, "formats": [asdict(one) for one in measured]}
 
 
 def catalogue_digest(ids: Sequence[str], texts: Sequence[str]) -> str:
@@ -109,36 +124,28 @@ def catalogue_digest(ids: Sequence[str], texts: Sequence[str]) -> str:
     return digest.hexdigest()
 
 
-def _write_header(handle: BinaryIO, shape: tuple[int, int]) -> None:
-    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(handle, header)
-
-
-def _encode_chunks(encoder: Encoder, texts: list[str], progress: Callable[[str], None]) -> Iterator[np.ndarray]:
-    started = said = time.monotonic()
-    for start in range(0, len(texts), _CHUNK):
-        yield encoder.encode(texts[start : start + _CHUNK], role="product")
-        now, done = time.monotonic(), min(start + _CHUNK, len(texts))
-        if now - said > 2:
-            said = now
-            progress(f"index: {done:,} of {len(texts):,} products encoded ({done / (now - started):,.0f}/s)")
-
-
 @dataclass(frozen=True)
 class ProductIndex:
-    """An opened index. ``vectors`` is a read-only memory map (N, d): processes share its pages."""
+    """An opened index. ``vectors`` (N, d) lies in a read-only memory map: processes share its pages."""
 
-    vectors: np.ndarray
+    vectors: Floats
     product_ids: list[str]
     encoder_digest: str
     catalogue_digest: str
+    finder: Finder
+    format: str = "f32"
+
+    @classmethod
+    def of(cls, vectors: Floats, ids: list[str], *, encoder_digest: str, catalogue_digest: str) -> ProductIndex:
+        """An index in memory that is searched exactly."""
+        return cls(vectors, ids, encoder_digest, catalogue_digest, FullScan(vectors))
 
     @classmethod
     def open(cls, folder: Path, *, encoder_digest: str) -> ProductIndex:
         """Open what :func:`build_index` wrote.
 
         Raises :class:`IntegrityError` when the index was built with another encoder (both digests are named), or its
-        files contradict each other.
+        files contradict each other; :class:`BadInput` where its format needs a package that is not installed.
         """
         try:
             description = json.loads((folder / DESCRIPTION).read_text())
@@ -146,7 +153,8 @@ class ProductIndex:
             vectors = np.load(folder / VECTORS, mmap_mode="r", allow_pickle=False)
             built_with, catalogue = str(description["encoder_digest"]), str(description["catalogue_digest"])
             expected_shape = (int(description["count"]), int(description["dimension"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            chosen = Chosen(**description["format"])
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise IntegrityError(
                 f"the index in {folder} cannot be read: {type(error).__name__}: {error}", _REBUILD
             ) from error
@@ -162,17 +170,64 @@ class ProductIndex:
                 f"{DESCRIPTION} says float32 {expected_shape}",
                 _REBUILD,
             )
-        return cls(vectors=vectors, product_ids=ids, encoder_digest=built_with, catalogue_digest=catalogue)
+        chosen.require_files(folder)
+        plain = np.asarray(vectors)  # the same pages without the overhead of a memmap object at every slice
+        finder = open_finder(folder, chosen.name, chosen.facts, plain)
+        return cls(plain, ids, built_with, catalogue, finder, chosen.name)
 
     def __len__(self) -> int:
         return len(self.product_ids)
 
-    def scores(self, vector: np.ndarray) -> np.ndarray:
+    def scores(self, vector: Floats) -> Floats:
         """float32 ``(N,)``: each product's inner product with ``vector`` (d,), the cosine for unit vectors.
 
-        Raises :class:`BadInput` for a vector of another width.
+        Raises :class:`BadInput` for a vector of another width, or one that is not finite.
         """
+        self._check(vector)
+        return dots(self.vectors, vector)
+
+    def candidates(self, queries: Floats, wanted: Sequence[Wanted]) -> list[NDArray[np.intp]]:
+        """For each of ``queries`` (n, d) the rows of its candidates, ascending. Raises as :meth:`scores`."""
+        for query in queries:
+            self._check(query)
+        found = self.finder.find(queries, wanted)
+        return [
+            np.union1d(rows, asked.also) if len(asked.also) else rows for rows, asked in zip(found, wanted, strict=True)
+        ]
+
+    def score(self, query: Floats, rows: NDArray[np.intp]) -> Candidates:
+        """Candidates of a query with their exact cosines."""
+        vectors = np.take(self.vectors, rows, axis=0, mode="clip")  # half the time of indexing; rows are in range
+        return Candidates(rows, vectors, dots(vectors, query))
+
+    def nearest(self, queries: Floats, k: int) -> list[tuple[NDArray[np.intp], Floats]]:
+        """For each of ``queries`` (n, d) the ``k`` best rows and their cosines, rounded; ties by product id."""
+        wanted = [Wanted(rescored(k))] * len(queries)
+        scored = map(self.score, queries, self.candidates(queries, wanted))
+        return [best_of(found.rows, np.round(found.cosines, DIGITS), k) for found in scored]
+
+    def _check(self, vector: Floats) -> None:
         if vector.shape != (self.vectors.shape[1],):
             raise BadInput(f"a query vector of shape {vector.shape} does not fit an index of {self.vectors.shape[1]}")
-        found: np.ndarray = self.vectors @ vector
-        return found
+        if not np.isfinite(vector).all():
+            raise BadInput("a query vector holds NaN or infinite values", "check the model that made it")
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Candidates of one query: ``rows`` (C,) ascending, their ``vectors`` (C, d) and exact ``cosines`` (C,)."""
+
+    rows: NDArray[np.intp]
+    vectors: Floats
+    cosines: Floats
+
+
+def best_of(
+    rows: NDArray[np.intp], scores: Floats, k: int, also: Sequence[int] = ()
+) -> tuple[NDArray[np.intp], Floats]:
+    """The ``k`` best of candidates (``rows`` ascending) and those of ``also``, best first; equal scores by row."""
+    best = top_rows(scores, k)
+    if len(also):
+        wanted = np.union1d(best, np.flatnonzero(np.isin(rows, np.asarray(also))))
+        best = wanted[np.lexsort((wanted, -scores[wanted]))]
+    return rows[best], scores[best]

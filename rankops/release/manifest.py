@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from rankops.errors import BadInput, IntegrityError
 from rankops.files import combine_digests, file_digests, write_json
+from rankops.release.capacity import ReleaseCapacity
 from rankops.specs import DnsLabel, Target, Task
 
 MANIFEST = "release.json"
@@ -79,8 +80,13 @@ class ReleaseFacts(_Strict):
     compression: list[dict[str, Any]] = Field(
         default_factory=list, description="the rungs that were tried: size, latency, relevance, kept or why not"
     )
-    capacity: dict[str, Any] | None = Field(
-        default=None, description="measured queries/s per core at the latency objective"
+    capacity: ReleaseCapacity | None = Field(
+        default=None, description="measured queries/s per core at the latency objective, or why not"
+    )
+    index: dict[str, Any] | None = Field(
+        default=None,
+        description="the product index: its format, the formats that were measured and why they lost, products "
+        "embedded and reused",
     )
     model_card: str | None = Field(
         default=None, exclude=True, description="Markdown; a file of the bundle, and no part of release.json"

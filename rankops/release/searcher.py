@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rankops.encoding import OnnxEncoder
 from rankops.errors import IntegrityError
-from rankops.fusion import DIGITS, Hybrid, load_fusion, top_rows
-from rankops.lexical import LexicalIndex
-from rankops.release.index import ProductIndex
+from rankops.fusion import DIGITS, FusedSearch, Wanted, load_fusion, rescored
+from rankops.lexical import Floats
+from rankops.onnx_session import CPU, DEFAULT, SessionSettings
+from rankops.release.index import ProductIndex, best_of
 from rankops.text import normalize_query
+from rankops.weighted_words import WeightedWords
 
 ENCODER, INDEX, LEXICAL = "encoder", "index", "lexical"
 """Folders of a retriever's bundle; the last is there where it is a hybrid."""
@@ -22,7 +25,10 @@ ENCODER, INDEX, LEXICAL = "encoder", "index", "lexical"
 
 @dataclass(frozen=True)
 class Found:
-    """Products, best first, their scores, and the seconds of each stage that ran (encode, search, lexical, rerank)."""
+    """Products, best first, their scores, and the seconds of each stage that ran (encode, search, lexical, rerank).
+
+    Of a search that ran with others the seconds are those of all of them: what it waited for.
+    """
 
     product_ids: list[str]
     scores: list[float]
@@ -30,23 +36,42 @@ class Found:
 
 
 @dataclass(frozen=True)
+class Ranked:
+    """Rows of the index, best first, and their scores, rounded to six digits."""
+
+    rows: NDArray[np.intp]
+    scores: Floats
+
+
+@dataclass(frozen=True)
 class Searcher:
-    """Encoder and index, and for a hybrid its lexical index and fusion. Safe to share between threads."""
+    """Encoder and index, and for a hybrid its words and fusion. Safe to share between threads.
+
+    A score is the fused one of a hybrid (0..1, see :mod:`rankops.fusion`), else the cosine. Equal scores are ordered
+    by product id, also at the cut. Nothing that a query is answered depends on the queries beside it.
+    """
 
     encoder: OnnxEncoder
     index: ProductIndex
-    hybrid: Hybrid | None
+    hybrid: FusedSearch | None
 
     @classmethod
-    def open(cls, folder: Path, *, threads: int = 1) -> Searcher:
+    def open(
+        cls,
+        folder: Path,
+        *,
+        threads: int = 1,
+        providers: Sequence[str] = CPU,
+        session: SessionSettings = DEFAULT,
+    ) -> Searcher:
         """Load a retriever's bundle. Raises :class:`IntegrityError` where its parts do not belong together."""
-        encoder = OnnxEncoder(folder / ENCODER, threads=threads)
+        encoder = OnnxEncoder(folder / ENCODER, threads=threads, providers=providers, session=session)
         index = ProductIndex.open(folder / INDEX, encoder_digest=encoder.digest)
         fusion = load_fusion(folder)
-        hybrid = None if fusion is None else Hybrid(fusion, LexicalIndex.open(folder / LEXICAL))
-        if hybrid is not None and len(hybrid.lexical) != len(index):
+        hybrid = None if fusion is None else FusedSearch(fusion, WeightedWords.open(folder / LEXICAL))
+        if hybrid is not None and len(hybrid.words) != len(index):
             raise IntegrityError(
-                f"{folder}: the lexical index has {len(hybrid.lexical)} products, the vectors are of {len(index)}",
+                f"{folder}: the lexical index has {len(hybrid.words)} products, the vectors are of {len(index)}",
                 "roll back to the last release that verified, and rematerialize this one",
             )
         return cls(encoder, index, hybrid)
@@ -56,38 +81,65 @@ class Searcher:
         return self.encoder.encode([normalize_query(text) for text in texts], role="query")
 
     def search(self, query: str, k: int) -> Found:
-        """The ``k`` best products; equal scores are ordered by product id, also at the cut.
+        """The ``k`` best products."""
+        return self.search_many([query], [k])[0]
 
-        A score is the fused one of a hybrid (0..1, see :mod:`rankops.fusion`), else the cosine.
+    def search_many(self, queries: Sequence[str], ks: Sequence[int]) -> list[Found]:
+        """The ``ks[i]`` best products for each of ``queries``: the vectors are compared with all of them at once.
+
+        Answers are those of :meth:`search`, bit by bit.
         """
-        scores, seconds = self.scores(query)
+        if not queries:
+            return []
         started = time.perf_counter()
-        rows = top_rows(scores, k)
-        seconds["rerank"] += time.perf_counter() - started
-        return Found([self.index.product_ids[row] for row in rows], _shown(scores[rows]), seconds)
+        vectors = self.embed(queries)
+        return self.find_many(queries, vectors, ks, encode_seconds=time.perf_counter() - started)
 
-    def scores(self, query: str, also: Sequence[int] = ()) -> tuple[np.ndarray, dict[str, float]]:
-        """float32 ``(N,)``, rounded so that equal products tie, and the seconds of each stage.
+    def find_many(
+        self, queries: Sequence[str], vectors: Floats, ks: Sequence[int], *, encode_seconds: float = 0.0
+    ) -> list[Found]:
+        """:meth:`search_many` where the queries' ``vectors`` (n, d) were made already, see :meth:`embed`."""
+        ranked, seconds = self._rank(queries, vectors, ks, [()] * len(queries))
+        told = {"encode": encode_seconds, **seconds}
+        return [Found([self.index.product_ids[row] for row in one.rows], _shown(one.scores), told) for one in ranked]
 
-        ``also``: see :meth:`rankops.fusion.Hybrid.scores`.
-        """
+    def rank(self, query: str, k: int, also: Sequence[int] = ()) -> Ranked:
+        """Rows of the ``k`` best products and, among them by score, the rows ``also`` (a judged pool)."""
+        ranked, _ = self._rank([query], self.embed([query]), [k], [also])
+        return ranked[0]
+
+    def _rank(
+        self, queries: Sequence[str], vectors: Floats, ks: Sequence[int], pools: Sequence[Sequence[int]]
+    ) -> tuple[list[Ranked], dict[str, float]]:
         clock = _Clock()
-        (vector,) = self.embed([query])
-        clock.lap("encode")
-        cosines = self.index.scores(vector)
-        clock.lap("search")
-        if self.hybrid is None:
-            scores = np.round(cosines, DIGITS)
+        hybrid = self.hybrid
+        if hybrid is None:
+            words = None
+            wanted = [_by_vector(k, pool) for k, pool in zip(ks, pools, strict=True)]
         else:
-            matches = self.hybrid.lexical.match(query)
+            words = [hybrid.words.match(query) for query in queries]
+            wanted = [hybrid.wanted(said, k, pool) for said, k, pool in zip(words, ks, pools, strict=True)]
             clock.lap("lexical")
-            scores = self.hybrid.rerank(cosines, matches, self.index.vectors, also)
+        candidates = self.index.candidates(vectors, wanted)
+        clock.lap("search")
+        ranked = []
+        for number, rows in enumerate(candidates):  # one at a time: its vectors fit the processor's cache
+            found = self.index.score(vectors[number], rows)
+            if hybrid is None or words is None:
+                scores = np.round(found.cosines, DIGITS)
+            else:
+                scores = hybrid.scores(found.rows, found.cosines, found.vectors, words[number], pools[number])
+            ranked.append(Ranked(*best_of(found.rows, scores, ks[number], pools[number])))
         clock.lap("rerank")
-        return scores, clock.seconds
+        return ranked, clock.seconds
 
 
-def _shown(scores: np.ndarray) -> list[float]:
-    return [round(float(score), DIGITS) for score in scores]
+def _by_vector(k: int, also: Sequence[int]) -> Wanted:
+    return Wanted(rescored(k), also=np.unique(np.asarray(also, dtype=np.intp)))
+
+
+def _shown(scores: Floats) -> list[float]:
+    return [round(score, DIGITS) for score in scores.tolist()]
 
 
 class _Clock:

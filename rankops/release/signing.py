@@ -53,6 +53,22 @@ def create_key_pair(folder: Path) -> tuple[Path, Path]:
     return private_path, public_path
 
 
+def public_half(private_key: Path, folder: Path) -> Path:
+    """Write the public key of an EC P-256 private key into ``folder`` and return its path.
+
+    Raises :class:`BadInput` when the key is missing or unusable.
+    """
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        key = serialization.load_pem_private_key(private_key.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInput(f"{private_key}: {error}", "give an unencrypted EC P-256 key in PEM form") from error
+    form = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    write_bytes(folder / PUBLIC_KEY, key.public_key().public_bytes(*form))
+    return folder / PUBLIC_KEY
+
+
 def sign(folder: Path, private_key: Path) -> Path:
     """Sign the bundle in ``folder`` and return the path of its ``release.sig`` (replaced as a whole).
 

@@ -29,7 +29,8 @@ def read_texts(folder: Path) -> dict[str, str]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(folder / TEXTS, columns=["product_id", "text"])
+        with pq.ParquetFile(folder / TEXTS) as file:  # not pq.read_table: see rankops.release.products
+            table = file.read(columns=["product_id", "text"])
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(f"{folder / TEXTS} cannot be read: {error}", "rematerialize the release") from error
     return dict(zip(table["product_id"].to_pylist(), table["text"].to_pylist(), strict=True))

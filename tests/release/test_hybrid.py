@@ -45,6 +45,6 @@ def test_words_of_another_catalogue_are_refused(shop, hybrid, tmp_path):
     build(shop, tmp_path / "a", artifact=hybrid)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     path = tmp_path / "b" / "lexical" / "lexical.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"count": 59}))
-    with pytest.raises(IntegrityError, match="59 products, the vectors are of 60"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"count": 61}))
+    with pytest.raises(IntegrityError, match="61 products, the vectors are of 60"):
         Searcher.open(tmp_path / "b")

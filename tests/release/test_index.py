@@ -26,7 +26,8 @@ def test_an_index_finds_each_product_by_its_own_text(shop, tmp_path):
     products = [{"product_id": f"p{i}", "title": t} for i, t in enumerate(["red shoe", "blue lamp", "green tent"])]
     build_index(encoder, products, tmp_path)
     index = ProductIndex.open(tmp_path, encoder_digest=encoder.digest)
-    assert isinstance(index.vectors, np.memmap)
+    assert isinstance(index.vectors.base, np.memmap)
+    assert index.format == "f32"
     for product in products:
         (vector,) = encoder.encode([product_text(product)], role="product")
         scores = index.scores(vector)

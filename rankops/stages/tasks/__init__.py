@@ -86,6 +86,17 @@ class TaskStage(Protocol):
         """
         ...
 
+    def whole(self, dataset: Dataset, spec: ModelSpec) -> tuple[Dataset, ModelSpec]:
+        """The (unviewed) dataset with its held-out part given back to learning, and the spec that learns from it."""
+        ...
+
+    def recalibrated(self, checkpoint: Path, dataset: Dataset, spec: ModelSpec, out: Path, progress: Progress) -> bool:
+        """Write ``checkpoint`` to ``out`` with only what the dev split decides decided anew on :meth:`whole`.
+
+        False, with nothing written, where :meth:`whole` changes what the model is trained on.
+        """
+        ...
+
     def bundle(
         self, out: Path, *, artifact: Path, dataset: Path, spec: ModelSpec, facts: ReleaseFacts, progress: Progress
     ) -> ReleaseManifest:

@@ -167,6 +167,23 @@ def selection_scorer(dataset: Dataset, spec: ModelSpec) -> Callable[[PairScorer]
     return score
 
 
+def whole(dataset: Dataset, spec: ModelSpec) -> tuple[Dataset, ModelSpec]:
+    """The held-out queries are trained on; a matcher's decide its blend and threshold, which unseen pairs must do."""
+    from rankops.data.held_out import given_back
+
+    return given_back(dataset, "dev" if _matches(spec) else "train"), spec
+
+
+def recalibrated(checkpoint: Path, dataset: Dataset, spec: ModelSpec, out: Path, progress: Progress) -> bool:
+    """A matcher's network stays; blend and threshold are chosen on all dev pairs."""
+    from rankops.training.crossencoder import recalibrate
+
+    if not _matches(spec):
+        return False
+    recalibrate(checkpoint, dataset, spec, out, progress)
+    return True
+
+
 def bundle(
     out: Path, *, artifact: Path, dataset: Path, spec: ModelSpec, facts: ReleaseFacts, progress: Progress
 ) -> ReleaseManifest:

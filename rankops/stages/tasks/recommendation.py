@@ -10,6 +10,7 @@ import numpy as np
 
 from rankops.baskets import contexts, next_item_view
 from rankops.dataset import Dataset, load_dataset
+from rankops.errors import BadInput
 from rankops.evaluation.metrics import NEXT_ITEM_METRICS, per_query
 from rankops.next_item import NextItemModel, load_next_item, next_item_digest
 from rankops.specs import Metric, ModelSpec, Target
@@ -38,6 +39,8 @@ def rank_systems(dataset: Dataset, contenders: Contenders, spec: ModelSpec, prog
     from rankops.release.recommendation import MODEL
     from rankops.training.torch_encoder import TorchEncoder
 
+    if not spec.recommendation.test_days:
+        raise BadInput("no day is held out to judge on", "set recommendation.test_days to 1 or more")
     lengths = {
         "max_query_tokens": spec.training.max_query_tokens,
         "max_product_tokens": spec.training.max_product_tokens,
@@ -82,6 +85,17 @@ def compress(
     return compress_next_item(
         checkpoint, contexts(dev)[:_TIMED], spec, target, out, score=score, refusal=refusal, progress=progress
     )
+
+
+def whole(dataset: Dataset, spec: ModelSpec) -> tuple[Dataset, ModelSpec]:
+    """Everything sold is learned from, to the last day; settings are chosen on the last days, as before."""
+    days = spec.recommendation.model_copy(update={"test_days": 0})
+    return dataset, spec.model_copy(update={"recommendation": days})
+
+
+def recalibrated(checkpoint: Path, dataset: Dataset, spec: ModelSpec, out: Path, progress: Progress) -> bool:
+    """More days: it has to be fitted."""
+    return False
 
 
 def bundle(

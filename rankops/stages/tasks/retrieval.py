@@ -23,14 +23,16 @@ from rankops.stages.tasks import (
     golden_queries,
     split_queries,
 )
+from rankops.state import LocalState
 from rankops.text import product_texts
 
 if TYPE_CHECKING:
     import numpy as np
 
     from rankops.compression.report import CompressionReport
-    from rankops.encoding import Encoder
+    from rankops.encoding import Encoder, OnnxEncoder
     from rankops.release.manifest import ReleaseFacts, ReleaseManifest
+    from rankops.vector_cache import VectorCache
 
 
 DENSE = "dense"
@@ -77,7 +79,7 @@ def rank_systems(dataset: Dataset, contenders: Contenders, spec: ModelSpec, prog
     rank("base", TorchEncoder(contenders.base, **lengths), None)
     rank(CHECKPOINT, TorchEncoder(contenders.checkpoint, **lengths), load_fusion(contenders.checkpoint))
     if (champion := contenders.champion) is not None:
-        rank(CHAMPION, OnnxEncoder(champion / ENCODER, threads=2), load_fusion(champion))
+        rank(CHAMPION, _remembering(OnnxEncoder(champion / ENCODER, threads=2), progress), load_fusion(champion))
     return runs
 
 
@@ -87,7 +89,7 @@ def rank_artifact(artifact: Path, dataset: Dataset, spec: ModelSpec, runs: Runs,
 
     asked = _Asked(dataset, split_queries(dataset, "test"))
     progress(f"evaluation: ranking {len(asked.queries)} held-out queries with the compressed model")
-    return asked.rank(OnnxEncoder(artifact, threads=2), load_fusion(artifact))
+    return asked.rank(_remembering(OnnxEncoder(artifact, threads=2), progress), load_fusion(artifact))
 
 
 def artifact_digest(artifact: Path) -> str:
@@ -133,21 +135,51 @@ def compress(
     return report
 
 
+def whole(dataset: Dataset, spec: ModelSpec) -> tuple[Dataset, ModelSpec]:
+    """The held-out queries are trained on."""
+    from rankops.data.held_out import given_back
+
+    return given_back(dataset, "train"), spec
+
+
+def recalibrated(checkpoint: Path, dataset: Dataset, spec: ModelSpec, out: Path, progress: Progress) -> bool:
+    """More train queries: it has to be trained."""
+    return False
+
+
 def bundle(
     out: Path, *, artifact: Path, dataset: Path, spec: ModelSpec, facts: ReleaseFacts, progress: Progress
 ) -> ReleaseManifest:
     """Encoder, indexes of the whole catalogue, products for display, golden answers."""
     from rankops.release.retrieval import build_bundle
 
+    loaded = load_dataset(dataset)
     return build_bundle(
         out,
         artifact=artifact,
         catalogue_parquet=dataset / "catalogue.parquet",
-        golden_queries=golden_queries(load_dataset(dataset), spec.serving.golden_queries),
+        golden_queries=golden_queries(loaded, spec.serving.golden_queries),
         facts=facts,
+        index_queries=[text for _, text in split_queries(loaded, "dev")],
+        index_formats=spec.serving.index_formats,
+        cache=vector_cache(),
         threads=2,
         progress=progress,
     )
+
+
+def _remembering(encoder: OnnxEncoder, progress: Progress) -> Encoder:
+    """The encoder with the vectors that an evaluation or a release made before, and those that it makes now."""
+    from rankops.release.vectors import CachedEncoder, cached_vectors
+
+    return CachedEncoder(encoder, cached_vectors(vector_cache(), encoder), progress)
+
+
+def vector_cache() -> VectorCache:
+    """Product vectors that were made before, in the artifact store."""
+    from rankops.vector_cache import VectorCache
+
+    return VectorCache(f"{LocalState.current().store_url.rstrip('/')}/vectors")
 
 
 class _Asked:
