@@ -20,6 +20,8 @@ def normalize_query(query: str) -> str:
     >>> normalize_query("  Red\\u00a0SHOES\\n")
     'red shoes'
     """
+    if query.isascii() and query.isprintable():
+        return " ".join(query.lower().split())  # the same for such texts, and most are: 1 instead of 7 microseconds
     folded = unicodedata.normalize("NFKC", query).lower()
     printable = "".join(" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in folded)
     return _SPACE.sub(" ", printable).strip()

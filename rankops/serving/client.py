@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -24,24 +25,25 @@ class Reply:
 class Client:
     """Talk to one server. Raises :class:`RemoteUnavailable` when it does not answer."""
 
-    def __init__(self, base_url: str, timeout: float = 10.0) -> None:
+    def __init__(self, base_url: str, timeout: float = 10.0, api_key: str | None = None) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise BadInput(f"{base_url!r} is no address of a server", "give http://host:port")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self._connection = kind(parts.hostname, parts.port, timeout=timeout)
+        self._headers = {} if api_key is None else {"X-Api-Key": api_key}
         self._base_url, self._prefix = base_url, parts.path.rstrip("/")
 
     def get(self, path: str) -> Reply:
         """``GET``."""
-        return self._request("GET", path, None)
+        return self._request("GET", path, None, {})
 
-    def post(self, path: str, body: Any) -> Reply:
+    def post(self, path: str, body: Any, headers: Mapping[str, str] | None = None) -> Reply:
         """``POST`` of a JSON value."""
-        return self._request("POST", path, json.dumps(body).encode())
+        return self._request("POST", path, json.dumps(body).encode(), headers or {})
 
-    def _request(self, method: str, path: str, body: bytes | None) -> Reply:
-        headers = {} if body is None else {"Content-Type": "application/json"}
+    def _request(self, method: str, path: str, body: bytes | None, more: Mapping[str, str]) -> Reply:
+        headers = {**self._headers, **more, **({} if body is None else {"Content-Type": "application/json"})}
         try:
             try:
                 return self._send(method, path, body, headers)

@@ -22,6 +22,8 @@ from rankops.release.manifest import ReleaseManifest, read_manifest, release_dig
 from rankops.serving.client import Client, Reply
 
 _HEADER = "x-rankops-release"
+_UNCACHED = {"Cache-Control": "no-cache"}
+"""What is verified and timed is a search, not the memory of one."""
 _EDGES_MS = (0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 50.0, 75.0, 100.0, 200.0, 500.0)
 
 
@@ -100,19 +102,21 @@ def verify_live(
     requests: int = 200,
     ready_timeout: float = 60.0,
     given_up: Callable[[], str | None] = lambda: None,
+    api_key: str | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> VerificationReport:
     """Check the server at ``base_url`` against the release in ``release_folder``.
 
     ``expected_digest`` is what the overlay pins. ``given_up`` may say why waiting for readiness is pointless (the
-    process has ended). A server that answers wrongly or not at all gives a report with failed checks, not an
-    exception. Raises :class:`BadInput` when the folder is not the expected release.
+    process has ended); ``api_key`` is sent where the server asks for keys. A server that answers wrongly or not at all
+    gives a report with failed checks, not an exception. Raises :class:`BadInput` when the folder is not the expected
+    release.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     manifest, golden = _offline(release_folder, expected_digest)
     run = _Run(manifest, golden, min_overlap, score_tolerance)
     latency: Latency | None = None
-    with Client(base_url) as client:
+    with Client(base_url, api_key=api_key) as client:
         if run.wait_until_ready(client, ready_timeout, given_up):
             progress(f"verification: replaying {len(golden.requests)} golden requests")
             run.attempt("golden requests", lambda: run.replay(client))
@@ -244,7 +248,8 @@ class _Run:
         self._add("release digest", passed, text, self._manifest.digest, text)
 
     def _ask(self, client: Client, entry: GoldenRequest) -> list[dict[str, Any]]:
-        results: list[dict[str, Any]] = self._ok(client.post(entry.path, entry.request), entry.path)["results"]
+        reply = client.post(entry.path, entry.request, _UNCACHED)
+        results: list[dict[str, Any]] = self._ok(reply, entry.path)["results"]
         return results
 
     def _ok(self, reply: Reply, path: str) -> Any:

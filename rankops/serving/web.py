@@ -1,13 +1,11 @@
-"""HTTP plumbing that all endpoints share: JSON bodies with a limit, errors, headers and request metrics."""
+"""HTTP plumbing that all endpoints share: errors, headers and request metrics."""
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
-import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -15,6 +13,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from rankops.serving.caller import Caller, enter_caller
+from rankops.serving.observed import Observed, enter, leave, new_request_id
+from rankops.serving.telemetry import TRACE_HEADER, body_size
 from rankops.text import normalize_query
 
 if TYPE_CHECKING:
@@ -32,12 +33,16 @@ _PLAIN = frozenset(
         "/healthz",
         "/readyz",
         "/metrics",
+        "/docs",
+        "/openapi.json",
         "/v2",
+        "/v2/models/stats",
+        "/v2/repository/index",
         "/v2/health/live",
         "/v2/health/ready",
     }
 )
-_MODEL = re.compile(r"/v2/models/[^/]+(?:/versions/[^/]+)?(/ready|/infer)?")
+_MODEL = re.compile(r"/v2/models/[^/]+(?:/versions/[^/]+)?(/ready|/infer|/config|/stats)?")
 
 
 class ApiError(HTTPException):
@@ -47,24 +52,21 @@ class ApiError(HTTPException):
         super().__init__(status, message, headers)
 
 
-async def read_json(request: Request, limit: int) -> Any:
-    """The body as JSON. Raises :class:`ApiError` 413 for more than ``limit`` bytes, 400 for what is no JSON."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limit:
-            raise ApiError(413, f"the request body is larger than {limit} bytes")
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ApiError(400, f"the request body is not JSON: {error}") from error
-
-
 def error_response(error: HTTPException | None) -> Response:
     """``{"error": message}`` for every failure, as the Open Inference Protocol has it; None is our own failure."""
     if error is None:
         return JSONResponse({"error": "internal error; the server's log has the details"}, 500)
     return JSONResponse({"error": str(error.detail)}, error.status_code, headers=dict(error.headers or {}))
+
+
+def not_allowed(request: Request, error: HTTPException) -> Response:
+    """405 with the methods that there are; to OPTIONS that is the answer it asked for."""
+    methods = sorted({"OPTIONS", *(error.headers or {}).get("Allow", "").replace(" ", "").split(",")} - {""})
+    headers = {"Allow": ", ".join(methods)}
+    if request.method == "OPTIONS":
+        return Response(status_code=204, headers=headers)
+    message = f"{request.method} is not possible here; there are {headers['Allow']}"
+    return error_response(ApiError(405, message, headers))
 
 
 def check_text(name: str, text: str, limit: int) -> str:
@@ -91,7 +93,7 @@ def request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value.decode("latin-1")):
             return str(value.decode("latin-1"))
-    return uuid.uuid4().hex
+    return new_request_id()
 
 
 class Envelope:
@@ -106,29 +108,42 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, identity = time.perf_counter(), request_id(scope)
-        scope["state"] = {**scope.get("state", {}), "request_id": identity, "started": started}
-        code: int | None = None
+        telemetry = self._service.telemetry
+        seen = Observed(endpoint_label(scope["path"]), scope["method"], request_id(scope))
+        telemetry.begin(seen, scope["headers"])
+        scope["state"] = {**scope.get("state", {}), "request_id": seen.request_id, "started": seen.began}
+        begun = False
+
+        async def receive_counted() -> Message:
+            message = await receive()
+            seen.request_bytes += body_size(message)
+            return message
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal code
+            nonlocal begun
             if message["type"] == "http.response.start":
-                code = message["status"]
+                begun, seen.code = True, message["status"]
                 headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID_HEADER] = identity
-                if self._service.release is not None:
-                    headers[RELEASE_HEADER] = self._service.release
+                headers[REQUEST_ID_HEADER] = seen.request_id
+                if seen.trace_id:
+                    headers[TRACE_HEADER] = seen.trace_id
+                if (release := seen.release or self._service.release) is not None:
+                    headers[RELEASE_HEADER] = release
+            else:
+                seen.response_bytes += body_size(message)
             await send(message)
 
-        label, metrics = endpoint_label(scope["path"]), self._service.metrics
+        token = enter(seen)
+        enter_caller(Caller(scope["headers"], receive, seen.began))
         try:
-            await self._app(scope, receive, send_with_headers)
+            await self._app(scope, receive_counted, send_with_headers)
         except Exception:
-            metrics.errors.labels("internal").inc()
-            logger.exception("request %s to %s failed", identity, label)
-            if code is not None:
+            telemetry.metrics.errors.labels("internal").inc()
+            logger.exception("a request failed")
+            if begun:
                 raise  # the answer had begun: only the connection can say that it is broken
             await error_response(None)(scope, receive, send_with_headers)
         finally:
-            metrics.requests.labels(label, scope["method"], str(code or 499)).inc()
-            metrics.seconds.labels(label).observe(time.perf_counter() - started)
+            seen.seconds = time.perf_counter() - seen.began
+            telemetry.finish(seen)
+            leave(token)

@@ -6,6 +6,7 @@ import importlib.util
 import io
 import sys
 import tarfile
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -87,7 +88,11 @@ def test_a_build_that_hangs_is_ended_with_everything_it_started(tmp_path: Path) 
     with pytest.raises(InvalidOverlay, match=r"took over 0\.5 s"):
         build(tmp_path, kustomize=hanging, timeout=0.5)
     child = Path("/proc") / (tmp_path / "child").read_text().strip() / "status"
-    assert not child.exists() or "State:\tZ" in child.read_text()
+    for _ in range(200):  # a killed process still has to be given the processor in order to die
+        if ended := not child.exists() or "State:\tZ" in child.read_text():
+            break
+        time.sleep(0.05)
+    assert ended
 
 
 def test_a_program_that_cannot_be_started_is_a_missing_tool(tmp_path: Path) -> None:

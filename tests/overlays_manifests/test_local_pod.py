@@ -35,7 +35,8 @@ target.mkdir()
 def objects(production: Objects) -> Objects:
     """The production overlay; only the two programs are replaced, their arguments are the overlay's."""
     fetch(production)["command"] = ["python", "-c", FETCH]
-    server(production)["command"] = ["python", str(SERVER)]
+    # two slashes: a checkout below this machine's /tmp does not lie in the container's
+    server(production)["command"] = ["python", f"/{SERVER}"]
     for probe in ("startupProbe", "readinessProbe"):
         server(production)[probe] |= {"periodSeconds": 1, "failureThreshold": 20}
     return production

@@ -240,3 +240,22 @@ def compare(snapshot: Path, text: str) -> None:
     assert text == snapshot.read_text(), (
         "rendered output changed; RANKOPS_UPDATE_SNAPSHOTS=1 accepts it, review the diff"
     )
+
+
+def test_api_keys_come_from_a_secret_that_is_not_in_git_and_follow_it(tmp_path: Path, kustomize: Path) -> None:
+    objects, _ = build_variant(tmp_path, kustomize, "production", ("cpu", "trust", "monitoring", "api-keys"))
+    container, spec = server(objects), pod(objects)["spec"]
+    (variable,) = (v for v in container["env"] if v["name"] == "RANKOPS_API_KEYS")
+    (mount,) = (m for m in container["volumeMounts"] if m["name"] == "api-keys")
+    assert (mount["mountPath"], mount["readOnly"], "subPath" in mount) == ("/etc/rankops/keys", True, False)
+    assert variable["value"] == f"{mount['mountPath']}/api-keys"
+    (volume,) = (v for v in spec["volumes"] if v["name"] == "api-keys")
+    secret = volume["secret"]
+    assert (secret["secretName"], secret["optional"], secret["defaultMode"]) == ("retriever-api-keys", False, 0o440)
+    assert not [obj for obj in objects if obj["kind"] == "Secret"]
+    assert not any(m["name"] == "api-keys" for c in spec["initContainers"] for m in c["volumeMounts"])
+    from rankops.serving.config import read_config
+
+    environment = {v["name"]: v.get("value", "") for v in container["env"]}
+    known = {"RANKOPS_API_KEYS": environment["RANKOPS_API_KEYS"], "RANKOPS_RELEASE_DIGEST": RELEASE}
+    assert str(read_config(["--release", "/r", "--public-key", "/k"], known).api_keys) == variable["value"]

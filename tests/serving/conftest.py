@@ -7,18 +7,20 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 import uvicorn
+from starlette.applications import Starlette
 
 from rankops.release.manifest import ReleaseManifest
 from rankops.release.signing import create_key_pair
 from rankops.serving.app import create_app
 from rankops.serving.client import Client
 from rankops.serving.config import ServerConfig
+from rankops.serving.connection import settings
 from tests.support.tiny_artifact import make_tiny_artifact
 from tests.support.tiny_release import VOCABULARY, make_release, write_catalogue
 
@@ -49,11 +51,21 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 
 
 @contextlib.contextmanager
-def running(config: ServerConfig) -> Iterator[str]:
+def running(config: ServerConfig, prepare: Callable[[Starlette], None] = lambda _: None) -> Iterator[str]:
     """The real server (uvicorn, sockets) in a thread; yields its address once it has a release or was refused."""
     app = create_app(config, on_failed=lambda: None)
+    prepare(app)
     server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, log_level="warning", access_log=False)
+        uvicorn.Config(
+            app,
+            host="127.0.0.1",
+            port=0,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            ws="none",
+            **settings(config),
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
@@ -93,13 +105,16 @@ class ServerProcess:
             self.port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "rankops.serving", *self.arguments, "--port", str(self.port)],
+            [*self.command(), *self.arguments, "--port", str(self.port)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[2],
             env={**os.environ, **self.environment},
         )
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "rankops.serving"]
 
     def __enter__(self) -> ServerProcess:
         return self

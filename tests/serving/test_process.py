@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -158,6 +159,31 @@ def test_the_server_imports_nothing_that_trains():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(result.stdout.replace("'", '"')) == []
+
+
+def test_a_start_loads_no_package_that_answering_does_not_need(shop):
+    # what this cost: pandas and Arrow's datasets a quarter second; requests to anywhere are not a server's business
+    code = (
+        "import sys; from pathlib import Path; from rankops.serving.config import read_config;"
+        "from rankops.serving.engines import load_engine; load_engine(read_config(sys.argv[1:]));"
+        "print([m for m in ('pandas', 'pyarrow.dataset', 'pyarrow.flight', 'scipy', 'huggingface_hub', 'typer')"
+        " if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, *arguments(shop)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_server_tells_no_vendor_what_it_runs(shop, tmp_path):
+    # ONNX Runtime would keep a database of events and a device id below ~/.cache, and upload it
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    environment |= {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home" / ".cache")}
+    (tmp_path / "home").mkdir()
+    code = (
+        "import sys; from rankops.serving.config import read_config; from rankops.serving.engines import load_engine;"
+        "load_engine(read_config(sys.argv[1:]))"
+    )
+    subprocess.run([sys.executable, "-c", code, *arguments(shop)], env=environment, check=True)
+    assert list((tmp_path / "home").rglob("*")) == []
 
 
 def test_help_names_every_setting():

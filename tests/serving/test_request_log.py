@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -114,7 +116,7 @@ def test_appending_never_waits_and_counts_what_it_drops(tmp_path, monkeypatch):
     counted: Counter[str] = Counter()
     writing, go_on = threading.Event(), threading.Event()
 
-    def slow(folder, records):
+    def slow(folder, records, queries):
         writing.set()
         go_on.wait(20)
 
@@ -156,8 +158,6 @@ def test_a_record_that_is_no_table_row_does_not_stop_the_others(tmp_path):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a tmpfs needs root")
 def test_a_full_disk_leaves_no_half_part(tmp_path):
-    import subprocess
-
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(tmp_path)], check=False).returncode:
         pytest.skip("tmpfs cannot be mounted here")
     try:
@@ -170,3 +170,77 @@ def test_a_full_disk_leaves_no_half_part(tmp_path):
         assert not [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix == ".tmp"]
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_days_that_are_too_old_go_whatever_the_space(tmp_path):
+    today = datetime.now(UTC)
+    for days in (0, 3, 8, 40):
+        log = RequestLog(tmp_path, max_bytes=10**9)
+        log.append(record(when=today - timedelta(days=days)))
+        log.close()
+    (tmp_path / "day=other").mkdir()
+    used: list[int] = []
+    log = RequestLog(tmp_path, max_bytes=10**9, max_days=7, used=used.append)
+    log.append(record(when=today))
+    log.close()
+    kept = sorted(p.name for p in tmp_path.iterdir())
+    assert kept == sorted([f"day={(today - timedelta(days=d)).date()}" for d in (0, 3)] + ["day=other"])
+    assert used[-1] == sum(p.stat().st_size for p in tmp_path.rglob("*.parquet"))
+
+
+def test_a_smaller_budget_counts_from_the_start_and_not_from_the_next_write(tmp_path):
+    for days in range(4):
+        log = RequestLog(tmp_path, max_bytes=10**9)
+        log.append(record(when=NOON + timedelta(days=days)))
+        log.close()
+    size = next(tmp_path.glob("day=*/*.parquet")).stat().st_size
+    RequestLog(tmp_path, max_bytes=int(size * 2.5)).close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["day=2026-03-03", "day=2026-03-04"]
+
+
+def test_a_query_that_may_name_somebody_is_dropped_where_that_is_asked_for(tmp_path):
+    log = RequestLog(tmp_path, max_bytes=10**9, is_personal=lambda query: "schmidt" in query)
+    log.append(record(1, query="anna schmidt"))
+    log.append(record(2, query="order for anna schmidt"))
+    log.close()
+    assert [r["query"] for r in rows(tmp_path)] == ["<dropped>", "order for <name>"]
+
+
+KILLED = """
+import os, sys, threading, time
+from datetime import UTC, datetime
+from pathlib import Path
+from rankops.serving.request_log import LogRecord, RequestLog
+log = RequestLog(Path(sys.argv[1]), max_bytes=10**9, flush_seconds=0.005, flush_records=50)
+print("ready", flush=True)
+for number in range(10**9):
+    log.append(LogRecord(datetime.now(UTC), f"r{number}", "red shoe", ["p1"] * 50, 0.5, 1.0, "a" * 64))
+    if number % 200 == 0:
+        time.sleep(0.001)
+"""
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_whole_parts_only(tmp_path):
+    """kill -9 in the middle, several times on the same folder: every part that is there can be read."""
+    for round_number in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(tmp_path)], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        before = len(list(tmp_path.rglob("*.parquet")))
+        wait_for(lambda before=before: len(list(tmp_path.rglob("*.parquet"))) > before + 3)
+        time.sleep(0.013 * round_number)
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    parts = list(tmp_path.rglob("*.parquet"))
+    assert sum(pq.ParquetFile(part).read().num_rows for part in parts) >= len(parts) > 12
+    half = tmp_path / parts[0].parent.name / ".part-1.parquet.x.tmp"
+    half.write_bytes(b"half")
+    fresh = tmp_path / parts[0].parent.name / ".part-2.parquet.x.tmp"
+    fresh.write_bytes(b"of another process, that still writes it")
+    os.utime(half, (time.time() - 3600, time.time() - 3600))
+    RequestLog(tmp_path, max_bytes=10**9).close()
+    assert not half.exists()
+    assert fresh.exists()

@@ -49,13 +49,13 @@ def test_ten_results_unless_asked(client):
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ({}, "'query' must be a text"),
+        ({}, "'query' is missing; it must be a text that is not empty"),
         ({"query": ""}, "not empty"),
         ({"query": " \n\t"}, "not empty"),
         ({"query": 3}, "must be a text"),
         ({"query": None}, "must be a text"),
         ({"query": "x" * 513}, "has 513 characters, at most 512"),
-        ({"query": "\ud800"}, "surrogate"),
+        ({"query": "\ud800"}, "not JSON"),
         ({"query": "a", "k": 0}, "from 1 to 100"),
         ({"query": "a", "k": 101}, "from 1 to 100"),
         ({"query": "a", "k": True}, "from 1 to 100"),
@@ -193,9 +193,106 @@ def test_an_internal_failure_is_a_500_without_details_and_with_the_release_heade
         def explode(*_):
             raise RuntimeError("secret details")
 
-        monkeypatch.setattr(SearchEngine, "search", explode)
+        monkeypatch.setattr(SearchEngine, "search_many", explode)
         status, headers, content = raw(address, "GET", "/search?q=red")
         assert status == 500
         assert b"secret" not in content
         assert headers["x-rankops-release"] == shop.manifest.digest
         assert raw(address, "GET", "/healthz")[0] == 200
+
+
+def test_kept_answers_are_counted_logged_and_can_be_declined(shop, tmp_path):
+    with running(shop.config(request_log=tmp_path / "log")) as address, Client(address) as client:
+        first = client.post("/search", {"query": "red shoe", "k": 3}).body
+        again = client.get("/search?q=%20RED%20shoe%20&k=3").body
+        assert again["results"] == first["results"]
+        assert again["query"] == " RED shoe "
+        assert again["request_id"] != first["request_id"]
+        assert len(client.get("/search?q=red+shoe&k=4").body["results"]) == 4
+        status, _, content = raw(address, "GET", "/search?q=red+shoe&k=3", headers={"Cache-Control": "no-cache"})
+        assert (status, json.loads(content)["results"]) == (200, first["results"])
+        text = raw(address, "GET", "/metrics")[2].decode()
+    for line in (
+        "rankops_cache_hits_total 1.0",
+        "rankops_cache_misses_total 2.0",
+        "rankops_cache_entries 2.0",
+        'rankops_stage_seconds_count{stage="encode"} 3.0',
+        'rankops_requests_total{code="200",endpoint="/search",method="GET"} 3.0',
+    ):
+        assert line in text
+    rows = [row for part in (tmp_path / "log").rglob("*.parquet") for row in pq.ParquetFile(part).read().to_pylist()]
+    assert [row["query"] for row in rows] == ["red shoe"] * 4
+    assert len({row["request_id"] for row in rows}) == 4
+
+
+def test_the_cache_can_be_switched_off(shop):
+    with running(shop.config(cache_entries=0)) as address, Client(address) as client:
+        for _ in range(2):
+            client.get("/search?q=red")
+        text = raw(address, "GET", "/metrics")[2].decode()
+    assert "rankops_cache_hits_total 0.0" in text
+    assert 'rankops_stage_seconds_count{stage="encode"} 2.0' in text
+
+
+@pytest.mark.parametrize("entries", [0, 100])
+def test_a_request_that_takes_longer_than_its_caller_allows_is_504(shop, monkeypatch, entries):
+    from rankops.serving.engines.retrieval import SearchEngine
+
+    go, search = threading.Event(), SearchEngine.search_many
+
+    def slow(engine, wishes):
+        go.wait(10)
+        return search(engine, wishes)
+
+    with running(shop.config(threads=1, cache_entries=entries)) as address, Client(address) as client:
+        monkeypatch.setattr(SearchEngine, "search_many", slow)
+        for _ in range(2):  # the second waits for the thread that the first still holds
+            status, _, content = raw(address, "GET", "/search?q=red", headers={"X-Request-Timeout-Ms": "30"})
+            assert status == 504
+            assert "X-Request-Timeout-Ms" in json.loads(content)["error"]
+        go.set()
+        assert client.get("/search?q=red").status == 200
+        assert 'rankops_refused_total{reason="deadline"} 2.0' in raw(address, "GET", "/metrics")[2].decode()
+        for wrong in ("soon", "-1", "0", "nan", "1e99"):
+            status, _, content = raw(address, "GET", "/search?q=blue", headers={"X-Request-Timeout-Ms": wrong})
+            assert status == 400
+            assert wrong in json.loads(content)["error"]
+
+
+def test_the_server_has_a_time_limit_of_its_own(shop, monkeypatch):
+    from rankops.serving.engines.retrieval import SearchEngine
+
+    go = threading.Event()
+    with running(shop.config(request_timeout_ms=30)) as address:
+        monkeypatch.setattr(SearchEngine, "search_many", lambda *_: go.wait(10))
+        status, _, _ = raw(address, "GET", "/search?q=red", headers={"X-Request-Timeout-Ms": "60000"})
+        go.set()
+        assert status == 504
+
+
+def test_overload_says_when_to_come_back(shop, monkeypatch):
+    from rankops.serving.engines.retrieval import SearchEngine
+
+    go, search = threading.Event(), SearchEngine.search_many
+
+    def slow(engine, wishes):
+        go.wait(10)
+        return search(engine, wishes)
+
+    with running(shop.config(threads=1, queue=1, cache_entries=0)) as address:
+        monkeypatch.setattr(SearchEngine, "search_many", slow)
+        answers: list[int] = []
+        threads = [
+            threading.Thread(target=lambda: answers.append(raw(address, "GET", "/search?q=red")[0])) for _ in range(2)
+        ]
+        for thread in threads:
+            thread.start()
+        while "rankops_in_flight 2.0" not in raw(address, "GET", "/metrics")[2].decode():
+            pass
+        status, headers, content = raw(address, "GET", "/search?q=red")
+        assert (status, headers["retry-after"]) == (503, "1")
+        assert "try again in 1 s" in json.loads(content)["error"]
+        go.set()
+        for thread in threads:
+            thread.join()
+        assert answers == [200, 200]

@@ -11,8 +11,10 @@ from rankops.encoding import OnnxEncoder
 from rankops.errors import BadInput, VerificationFailed
 from rankops.release.index import build_index, read_catalogue
 from rankops.release.manifest import ReleaseManifest
+from rankops.serving.client import Client
 from rankops.serving.verification import VerificationReport, verify_live
 from tests.serving.conftest import Shop, running
+from tests.serving.test_search import raw
 from tests.support.tiny_artifact import SPECIAL, make_tiny_artifact, write_tokenizer
 from tests.support.tiny_release import VOCABULARY, break_and_resign, write_catalogue
 
@@ -137,3 +139,16 @@ def test_the_offline_folder_must_be_the_expected_release(shop, address):
         check(address, shop.release, "f" * 64)
     with pytest.raises(BadInput, match="no address"):
         check("localhost:80", shop.release, shop.manifest.digest)
+
+
+def test_what_is_timed_is_a_search_and_not_the_memory_of_one(shop):
+    with running(shop.config()) as address, Client(address) as client:
+        report = verify_live(
+            address, shop.release, expected_digest=shop.manifest.digest, latency_objective_ms=1e6, requests=30
+        )
+        assert report.passed
+        text = raw(address, "GET", "/metrics")[2].decode()
+        assert "rankops_cache_hits_total 0.0" in text
+        searches = len(json.loads((shop.release / "golden.json").read_text())["requests"]) + 30
+        assert f'rankops_stage_seconds_count{{stage="search"}} {searches}.0' in text
+        assert client.get("/readyz").status == 200

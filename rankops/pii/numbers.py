@@ -1,17 +1,13 @@
-"""Removing personal data from queries before they are written anywhere: by the server, and on the way into a dataset.
+"""Numbers that reach a person: bank accounts, payment cards, telephones.
 
-People paste anything into a search box. E-mail addresses, IBANs, payment cards and telephone numbers are replaced by
-``<email>``, ``<iban>``, ``<card>`` and ``<phone>``. Checksums (ISO 13616 mod 97, ISO/IEC 7812 Luhn) keep article
-numbers, EANs and sizes, which shop queries are full of.
+IBANs by ISO 13616 (length by country, mod 97), cards by ISO/IEC 7812 (ranges of the brands, Luhn), telephone numbers by
+the forms in which the world writes them.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Iterator
-
-_EMAIL = re.compile(r"[\w.+%-]+\s?(?:@|\(at\)|\[at\])\s?[\w-]+(?:\.[\w-]+)+", re.IGNORECASE)
 
 _IBAN_START = re.compile(r"(?<![a-z0-9])[a-z]{2}\d{2}", re.IGNORECASE)
 _IBAN_COUNTRIES = (  # ISO 13616 registry: country, characters
@@ -33,31 +29,55 @@ _CARD_BRANDS: tuple[tuple[re.Pattern[str], tuple[int, ...]], ...] = (
 )
 
 _SEPARATED = r"[\s().\/-]{0,3}"
-_INTERNATIONAL = re.compile(rf"(?<![\w.])(?:\(?\+\s?|00)[1-9](?:{_SEPARATED}\d){{6,14}}(?!\d)")
+_INTERNATIONAL = re.compile(rf"(?<![\w.])(?<!\d-)(?:\(?\+\s?|00)[1-9](?:{_SEPARATED}\d){{6,14}}(?!\d)")
 _NORTH_AMERICAN = re.compile(r"(?<![\w.-])(?:1[\s.-])?(?:\([2-9]\d{2}\)\s?|[2-9]\d{2}[\s.-])\d{3}[\s.-]\d{4}(?!\w)")
-_NATIONAL = re.compile(r"(?<![\w.,-])\(?0[1-9]\d{0,4}\)?(?:[\s.\/-]{1,3}\d{2,8}){1,5}(?![\w])")
+_NATIONAL = re.compile(  # but no article numbers as watches and their makers have them: 027/4701.00, 010-11654-03
+    r"(?<![\w.,-])(?!\(?0\d\d/\d{4}\.\d\d(?!\d)"
+    r"|\(?01\d-\d{5}-\d\d(?!\d))\(?0[1-9]\d{0,4}\)?(?:[\s.\/-]{1,3}\d{2,8}){1,5}(?![\w])"
+)
 _UNBROKEN = re.compile(r"(?<![\w.,-])0[1-9]\d{8,10}(?!\w)")
+_CLOSED = re.compile(  # countries without a trunk zero, in the groups that they write
+    r"(?<![\w.,/+-])(?:"
+    r"\([1-9]\d\)\s?9?\d{4}-\d{4}|[1-9]\d\s9\d{4}-\d{4}"  # Brazil
+    r"|1[3-9]\d\s\d{4}\s\d{4}|1[3-9]\d-\d{4}-\d{4}|1[3-9]\d{9}"  # China
+    r"|[6-9]\d{4}\s\d{5}"  # India
+    r"|[6-9]\d{2}\s\d{2}\s\d{2}\s\d{2}"  # Spain
+    r"|[1-8]\d\s\d{3}\s\d{2}\s\d{2}"  # Poland
+    r"|(?!\d00\s\d00\s\d00)[2-9]\d{2}\s\d{3}\s\d{3}"  # Poland, Portugal, Spain
+    r"|(?!\d0\s\d0\s\d0)[2-9]\d\s\d{2}\s\d{2}\s\d{2}"  # Denmark
+    r")(?![\w,/-]|\s\d(?!\d?\s(?:inch|zoll|pcs)\b)|\.\d|\s(?:mm|cm|m|v|w|ml|g|kg|mah|gb|ohm|hz|x)\b)"
+)
 _ANNOUNCED = re.compile(
-    r"\b(?:tel|telefon|telephone|phone|call|mobile|mobil|handy|whatsapp|fax|cell)\b[.:]?\s*(?:no|nr|number)?[.:]?\s*"
-    r"(?P<number>\d(?:[\s().\/-]?\d){6,14})(?!\w)",
+    r"\b(?:tel|telef\w*|telephone|phone|call(?: me)?(?: at| on)?|mobile|mobil|handy\w*|whatsapp|fax|cell|tlf|tfno"
+    r"|t[ée]l"
+    r"|portable|celular|cellulare|telefoon|gsm|m[oó]vil|rufnummer|hotline)\b[.:]?\s*(?:no|nr|number|is|num)?[.:]?\s*"
+    r"(?P<number>\(?\d(?:[\s().\/-]{0,2}\d){6,14})(?!\w)",
     re.IGNORECASE,
 )
 _MOBILE = re.compile(r"0[67]\d{8}|01[567]\d+")
 
 
-def remove_pii(text: str) -> str:
-    """``text`` (NFKC) with personal data replaced.
+_IBAN_RUN = re.compile(r"[a-z]{2}\d\d(?:[ .-]?[a-z0-9]){11}", re.IGNORECASE)
+_CARD_RUN = re.compile(r"(?:\d[ .-]?){13}")
+_RUN = re.compile(r"\d(?:[\s().\/-]{0,3}\d){6}")
 
-    >>> remove_pii("mail jane.doe@example.org or +49 171 2345678 about size 42")
-    'mail <email> or <phone> about size 42'
-    """
-    text = _EMAIL.sub("<email>", unicodedata.normalize("NFKC", text))
-    text = _replace(text, _IBAN_START, _iban_end, "<iban>")
-    text = _replace(text, _CARD_START, _card_end, "<card>")
-    text = _INTERNATIONAL.sub("<phone>", text)
+
+def remove_accounts(text: str) -> str:
+    """``text`` with ``<iban>`` and ``<card>``."""
+    if _IBAN_RUN.search(text):
+        text = _replace(text, _IBAN_START, _iban_end, "<iban>")
+    return _replace(text, _CARD_START, _card_end, "<card>") if _CARD_RUN.search(text) else text
+
+
+def remove_phones(text: str) -> str:
+    """``text`` with ``<phone>``."""
+    if not _RUN.search(text):
+        return text
+    text = _INTERNATIONAL.sub(lambda m: m.group() if _is_long_ean(m.group()) else "<phone>", text)
     text = _NORTH_AMERICAN.sub("<phone>", text)
     text = _NATIONAL.sub(lambda m: "<phone>" if 9 <= len(_digits(m.group())) <= 13 else m.group(), text)
     text = _UNBROKEN.sub(lambda m: m.group() if _is_article_number(m.group()) else "<phone>", text)
+    text = _CLOSED.sub("<phone>", text)
     return _ANNOUNCED.sub(lambda m: m.group()[: m.start("number") - m.start()] + "<phone>", text)
 
 
@@ -106,7 +126,7 @@ def _card_end(text: str, start: int) -> int | None:
     for prefix, lengths in _CARD_BRANDS:
         for length in lengths if prefix.match(digits) else ():
             whole = len(digits) >= length and not text[taken[length - 1][1] : taken[length - 1][1] + 1].isalnum()
-            if whole and _luhn(digits[:length]):
+            if whole and len(set(text[start : taken[length - 1][1]]) & set(" -.")) < 2 and _luhn(digits[:length]):
                 return taken[length - 1][1]
     return None
 
@@ -118,6 +138,16 @@ def _luhn(digits: str) -> bool:
 
 def _digits(text: str) -> str:
     return "".join(character for character in text if character.isdigit())
+
+
+def _is_long_ean(number: str) -> bool:
+    """A valid EAN-13 that starts with 00, or fewer digits than any number that is dialled with 00."""
+    if not number.startswith("00"):
+        return False
+    if len(number) < 11:
+        return number.isdigit()
+    values = [int(d) for d in number] if number.isdigit() and len(number) == 13 else [1]
+    return (sum(values[0::2]) + 3 * sum(values[1::2])) % 10 == 0
 
 
 def _is_article_number(digits: str) -> bool:
