@@ -29,11 +29,7 @@ def build_assets(models: Sequence[ModelSpec]) -> list[AssetsDefinition | AssetSp
         assets += [traffic_asset(dataset, model), dataset_asset(dataset)]
     for spec in models:
         assets += [
-            search_asset(spec),
-            checkpoint_asset(spec),
-            evaluation_asset(spec),
-            quantized_asset(spec),
-            release_asset(spec),
+            *_model_assets(spec),
             deploy_asset(spec),
             verification_asset(spec),
             rollback_decision_spec(spec, ENVIRONMENT_PARTITIONS),
@@ -41,3 +37,20 @@ def build_assets(models: Sequence[ModelSpec]) -> list[AssetsDefinition | AssetSp
             decision_spec(spec),
         ]
     return assets
+
+
+def build_published_assets(models: Sequence[ModelSpec]) -> list[AssetsDefinition]:
+    """From datasets that lie in folders to releases: no traffic to collect, and no environment to deploy to."""
+    datasets = [dataset_asset(name, collected=False) for name in sorted({spec.dataset for spec in models})]
+    return [*datasets, *(asset for spec in models for asset in _model_assets(spec))]
+
+
+def _model_assets(spec: ModelSpec) -> list[AssetsDefinition]:
+    """What makes a release of a dataset."""
+    return [
+        search_asset(spec),
+        checkpoint_asset(spec),
+        evaluation_asset(spec),
+        quantized_asset(spec),
+        release_asset(spec),
+    ]

@@ -95,14 +95,14 @@ def traffic_asset(dataset: str, model: str) -> AssetsDefinition:
     return traffic
 
 
-def dataset_asset(dataset: str) -> AssetsDefinition:
-    """The dataset of a window of days: tables, leak-free splits, judgements."""
+def dataset_asset(dataset: str, *, collected: bool = True) -> AssetsDefinition:
+    """The dataset of a window of days: tables, leak-free splits, judgements. Not ``collected``: of a folder only."""
 
     @asset(
         key=[dataset, "dataset"],
         group_name="data",
         kinds={"parquet", "polars"},
-        deps=[AssetDep(AssetKey([dataset, "traffic"]))],
+        deps=[AssetDep(AssetKey([dataset, "traffic"]))] if collected else [],
         check_specs=[AssetCheckSpec("splits_leak_free", asset=AssetKey([dataset, "dataset"]), blocking=True)],
         description="Catalogue, interactions, judgements and leak-free splits of a window of days (or a folder).",
     )
@@ -121,6 +121,8 @@ def dataset_asset(dataset: str) -> AssetsDefinition:
         if folder := imported.folder(dataset):
             made, reused = adopt(opened, folder, name=dataset, progress=context.log.info)
         else:
+            if not collected:
+                raise BadInput(f"no folder is named for the dataset {dataset}", "name it in the resource `imported`")
             made, reused = _assembled(context, config, shop, opened, dataset)
         found = leaks(load_dataset(opened.local_path(made)).queries)
         yield MaterializeResult(value=made, metadata={**artifact(made, reused=reused), **_facts(made)})

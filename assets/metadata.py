@@ -115,6 +115,8 @@ def release_metadata(manifest: ReleaseManifest, card: str) -> dict[str, Any]:
         for m in manifest.metrics
     ]
     return {
+        **capacity_metadata(manifest),
+        **index_metadata(manifest.index),
         "files": len(manifest.files),
         "target": manifest.target,
         "gates passed": manifest.gates_passed,
@@ -122,6 +124,53 @@ def release_metadata(manifest: ReleaseManifest, card: str) -> dict[str, Any]:
         "model card": MetadataValue.md(card),
         "release.json": MetadataValue.json(manifest.model_dump(mode="json")),
     }
+
+
+def index_metadata(index: dict[str, Any] | None) -> dict[str, Any]:
+    """The index formats that were measured, which was chosen and why, and how many products had to be embedded."""
+    if index is None:
+        return {}
+    rows = ["| format | recall@100 | ms a query | MB beside the vectors | built in | |", "|---|--:|--:|--:|--:|---|"]
+    for one in index["formats"]:
+        name = f"**{one['name']}**" if one["kept"] else one["name"]
+        numbers = " | | | "
+        if one["ms"] is not None:
+            recall = "" if one["recall"] is None else f"{one['recall']:.4f}"
+            size, seconds = f"{one['bytes'] / 1e6:.1f}", f"{one['build_seconds']:.1f} s"
+            numbers = " | ".join([recall, f"{one['ms']:.3f}", size, seconds])
+        rows.append(f"| {name} | {numbers} | {one['reason']} |")
+    return {
+        "index formats": MetadataValue.md("\n".join(rows)),
+        "index format": str(index["format"]),
+        "products": int(index["products"]),
+        "products embedded": int(index["embedded"]),
+        "products reused": int(index["reused"]),
+    }
+
+
+def capacity_metadata(manifest: ReleaseManifest) -> dict[str, Any]:
+    """Queries a second per core, what was tried as a plot, and the sentence; the reason where nothing was measured."""
+    from rankops.capacity.plots import stages_png
+
+    capacity = manifest.capacity
+    if capacity is None:
+        return {}
+    shown: dict[str, Any] = {"capacity": capacity.sentence()}
+    if capacity.per_core is not None:
+        shown |= numbers({"queries/s per core": capacity.per_core})
+    if capacity.stages:
+        shown["load"] = plot(stages_png(capacity), "p99 over the rate of requests, with the objective")
+    return shown
+
+
+def advice_metadata(manifest: ReleaseManifest, spec: ModelSpec, dataset: Path) -> dict[str, Any]:
+    """What would make the server carry more, by how much and why, as table; where its time goes, as plot."""
+    from rankops.advice.render import markdown
+    from rankops.stages.advice import advice_on, pictures
+
+    advice, facts = advice_on(manifest, spec, dataset)
+    shown: dict[str, Any] = {"advice": MetadataValue.md(markdown(advice, facts))}
+    return shown | {name.removesuffix(".png"): plot(data, name) for name, data in pictures(facts).items()}
 
 
 def deploy_metadata(outcome: DeployOutcome) -> dict[str, Any]:
@@ -164,11 +213,13 @@ def verification_metadata(report: VerificationReport, live: LiveService) -> dict
 
 def compression_metadata(folder: Path) -> dict[str, Any]:
     """Size and latency before and after, every rung with its reason, and the plots."""
-    from rankops.compression.plots import before_after, relevance_against_latency
+    from rankops.compression.plots import before_after, latency_by_length, relevance_against_latency
     from rankops.compression.render import page
     from rankops.compression.report import CompressionReport
 
     report = CompressionReport.model_validate_json((folder / "compression.json").read_text())
+    by_length = latency_by_length(report)
+    curves = {} if by_length is None else {"latency by length": plot(by_length, "latency by text length and batch")}
     return {
         **numbers({k: v for k, v in report.facts().items() if isinstance(v, int | float) and not isinstance(v, bool)}),
         "rung": report.winner,
@@ -176,6 +227,7 @@ def compression_metadata(folder: Path) -> dict[str, Any]:
         "rungs": MetadataValue.md(page(report)),
         "before and after": plot(before_after(report), "size and latency before and after"),
         "relevance and latency": plot(relevance_against_latency(report), "rungs: relevance against latency"),
+        **curves,
     }
 
 

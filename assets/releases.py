@@ -2,7 +2,7 @@
 
 from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, MaterializeResult, asset
 
-from assets.metadata import artifact, release_metadata
+from assets.metadata import advice_metadata, artifact, release_metadata
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec
 from resources.store import Store
@@ -51,7 +51,8 @@ def release_asset(spec: ModelSpec) -> AssetsDefinition:
         card = (opened.local_path(made) / MODEL_CARD).read_bytes()
         if not reused and manifest.mlflow_run is not None:
             tracking.open(manifest.mlflow_run).log_bytes(MODEL_CARD, card)
-        shown = {**artifact(made, reused=reused), **release_metadata(manifest, card.decode())}
+        advice = advice_metadata(manifest, spec, opened.local_path(dataset))
+        shown = {**artifact(made, reused=reused), **release_metadata(manifest, card.decode()), **advice}
         return MaterializeResult(value=made, metadata=shown)
 
     return release

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from rankops.cli import data, models, overlays, platform, rollback, trace
+from rankops.cli import advise, api_keys, compression, data, load, models, overlays, platform, rollback, trace
 from rankops.cli.common import say
 from rankops.cli.pull_requests import pull_requests
 
@@ -30,6 +30,7 @@ def version() -> None:
         say("unknown (rankops runs from a clone that is not installed)")
 
 
+app.command()(models.fit)
 app.command()(models.predict)
 app.command("verify-release")(models.verify_release)
 app.command()(models.keygen)
@@ -39,6 +40,9 @@ app.command("import")(data.import_)
 app.command("select-features")(data.select_features)
 app.command("label-next")(data.label_next)
 app.command("pseudo-label")(data.pseudo_label)
+app.command("load-test")(load.load_test)
+app.command()(compression.measure)
+app.command()(advise.advise)
 app.command("check-overlays")(overlays.check_overlays)
 app.command("check-platform")(platform.check_platform)
 app.command()(trace.trace)
@@ -46,3 +50,4 @@ app.command()(rollback.rollback)
 app.add_typer(rollback.quarantine, name="quarantine")
 app.command("alert-webhook")(rollback.alert_webhook)
 app.add_typer(pull_requests, name="pr")
+app.add_typer(api_keys.api_key, name="api-key")

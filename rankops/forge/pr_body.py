@@ -20,8 +20,9 @@ class PullRequestFacts:
     """Everything that the body tells. Tables are rows of plain values; an empty table is left out.
 
     ``metrics`` compares with the champion (with intervals), ``slices`` the same by slice, ``worst_queries`` are the
-    most regressed queries with product titles, ``cost`` size, latency and what the pods ask for, ``compression`` the
-    rungs tried, ``gates`` the verdicts. ``rolls_back`` is the release that a rollback takes out and quarantines.
+    most regressed queries with product titles, ``cost`` size, latency and what the pods ask for, ``capacity`` what
+    they should ask for, ``compression`` the rungs tried, ``gates`` the verdicts. ``rolls_back`` is the release that a
+    rollback takes out and quarantines.
     """
 
     model: str
@@ -35,6 +36,7 @@ class PullRequestFacts:
     slices: Rows = ()
     worst_queries: Rows = ()
     cost: Rows = ()
+    capacity: Rows = ()
     compression: Rows = ()
     gates: Rows = ()
     diff: str = ""
@@ -88,6 +90,7 @@ def _tables(facts: PullRequestFacts, room: int) -> Iterator[str]:
         ("By slice", facts.slices),
         ("Most regressed queries", facts.worst_queries),
         ("Size, latency and cost", facts.cost),
+        ("Advice on capacity (nothing is changed by it)", facts.capacity),
         ("Compression", facts.compression),
         ("Gates", facts.gates),
     ):

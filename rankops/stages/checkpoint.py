@@ -48,7 +48,12 @@ def standing(
     store: ArtifactStore, spec: ModelSpec, dataset: StoredArtifact, progress: Progress
 ) -> StoredArtifact | None:
     """The checkpoint that this spec made of this dataset, wherever its weights started; None when there is none."""
-    return store.find("checkpoint", digest_of(_subject(spec, dataset, base_model(spec, progress).digest)))
+    return store.find("checkpoint", subject_key(spec, dataset, progress))
+
+
+def subject_key(spec: ModelSpec, dataset: StoredArtifact, progress: Progress) -> str:
+    """Under what :func:`standing` looks: digest over what a spec and a dataset ask for."""
+    return digest_of(_subject(spec, dataset, base_model(spec, progress).digest))
 
 
 def _subject(spec: ModelSpec, dataset: StoredArtifact, base: str) -> dict[str, Any]:
@@ -115,7 +120,7 @@ def publish(
     planned: PlannedTraining,
     *,
     result: dict[str, Any],
-    mlflow_run: str,
+    mlflow_run: str | None,
 ) -> StoredArtifact:
     """Publish a finished training's checkpoint and remove its work space.
 

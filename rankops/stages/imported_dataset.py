@@ -24,15 +24,21 @@ FILES = (*(f"{table}.parquet" for table in ("catalogue", "interactions", "querie
 def adopt(store: ArtifactStore, folder: str, *, name: str, progress: Progress) -> tuple[StoredArtifact, bool]:
     """The dataset in ``folder`` (a path, or a URL of any fsspec scheme) as an artifact; ``reused``: it was known.
 
+    A path may also be a folder of published files that :func:`rankops.data.registry.read_folder` knows.
+
+    Where its test queries have no labels, others are held out in their place (:mod:`rankops.data.held_out`).
     Raises :class:`BadInput` where a file is missing or a table breaks a rule.
     """
+    from rankops.data.held_out import with_held_out
+
     with tempfile.TemporaryDirectory(prefix="rankops-dataset-") as scratch:
         local = _local(folder, Path(scratch) / "dataset")
-        digests = {file: sha256_file(local / file) for file in FILES if (local / file).is_file()}
-        key = digest_of({"imported": combine_digests(digests), "name": name})
+        names = FILES if _is_ours(local) else sorted(path.name for path in local.glob("*") if path.is_file())
+        digests = {file: sha256_file(local / file) for file in names if (local / file).is_file()}
+        key = digest_of({"imported": combine_digests(digests), "name": name, "code": 2})
 
         def make(out: Path) -> tuple[dict[str, str], dict[str, Any]]:
-            dataset = _checked(local, name)
+            dataset = with_held_out(_checked(local, name))
             progress(f"dataset {name}: {dataset.catalogue.height:,} products, {dataset.queries.height:,} queries")
             dataset.save(out)
             return {"name": name, "input_key": key}, dataset.info
@@ -42,10 +48,11 @@ def adopt(store: ArtifactStore, folder: str, *, name: str, progress: Progress) -
 
 def _checked(folder: Path, name: str) -> Dataset:
     """Read and check; queries are not held to the rules of search queries, because offer pairs repeat their texts."""
+    from rankops.data.registry import read_folder
     from rankops.data.tables import check_table
     from rankops.dataset import load_dataset
 
-    found = load_dataset(folder)
+    found = load_dataset(folder) if _is_ours(folder) else read_folder(folder)
     catalogue = check_table("catalogue", found.catalogue, f"{folder} (catalogue)")
     interactions = check_table("interactions", found.interactions, f"{folder} (interactions)", catalogue=catalogue)
     judgements = check_table("judgements", found.judgements, f"{folder} (judgements)", catalogue=catalogue)
@@ -56,6 +63,10 @@ def _checked(folder: Path, name: str) -> Dataset:
         first, last = cast("Any", interactions["day"].min()), cast("Any", interactions["day"].max())
         info = {"first_day": first.isoformat(), "last_day": last.isoformat(), **info}
     return replace(found, catalogue=catalogue, interactions=interactions, judgements=judgements, info=info)
+
+
+def _is_ours(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in FILES)
 
 
 def _local(folder: str, scratch: Path) -> Path:

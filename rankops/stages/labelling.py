@@ -49,7 +49,6 @@ def score_split(
     """
     import polars as pl
 
-    from rankops.fusion import top_rows
     from rankops.release.searcher import Searcher
 
     if release.task != "retrieval":
@@ -67,10 +66,10 @@ def score_split(
     rows, queries = [], []
     asked = pl.concat([dataset.split(split) for split in splits])
     for number, (query_id, text) in enumerate(asked.select("query_id", "query").iter_rows()):
-        scores, _ = searcher.scores(text)
-        for row in np.union1d(top_rows(scores, DEPTH), np.array(wanted.get(query_id, ()), dtype=np.int64)).tolist():
+        found = searcher.rank(text, DEPTH, also=wanted.get(query_id, ()))
+        for row, score in zip(found.rows.tolist(), found.scores.tolist(), strict=True):
             if ids[row] in known:
-                rows.append((query_id, ids[row], float(scores[row]), number, row))
+                rows.append((query_id, ids[row], score, number, row))
         queries.append(text)
         if (number + 1) % 200 == 0:
             progress(f"scored {number + 1:,} of {asked.height:,} queries")
@@ -128,7 +127,7 @@ def label_next(
         raise BadInput("every result of the model is judged", "take a larger dataset")
     progress(f"choosing {count:,} of {pairs.height:,} uncertain pairs")
     asked = scored.searcher.embed(scored.queries)
-    vectors = np.asarray(scored.searcher.index.vectors)[pairs["product_row"].to_numpy()].astype(np.float32)
+    vectors = scored.searcher.index.vectors[pairs["product_row"].to_numpy()]
     picked = choose(
         pairs["uncertainty"].to_numpy(), asked[pairs["query_row"].to_numpy()], vectors, min(count, pairs.height)
     )

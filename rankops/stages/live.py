@@ -44,7 +44,7 @@ class LiveService:
 
     ``log`` is the root of its request log (``day=YYYY-MM-DD/*.parquet``; a folder, or any fsspec URL), None where it
     is not known. ``commit_to_live_seconds`` is the time from the commit that brought the release to its branch until
-    the service was seen to run it, None where the release ran already.
+    the service was seen to run it, None where the release ran already. ``api_key`` is for a server that asks for one.
     """
 
     url: str
@@ -52,6 +52,7 @@ class LiveService:
     pin: ReleasePin
     log: Path | UPath | None
     commit_to_live_seconds: float | None = None
+    api_key: str | None = field(default=None, repr=False)
 
     def search(self, query: str, k: int = 10, *, at: str | None = None) -> dict[str, Any]:
         """The server's answer to one search. Raises :class:`VerificationFailed` with the server's own message."""
@@ -62,6 +63,7 @@ class LiveService:
         import httpx
 
         headers = {"X-Request-Time": at} if at else {}
+        headers |= {"X-Api-Key": self.api_key} if self.api_key else {}
         with httpx.Client(base_url=self.url, headers=headers, timeout=30) as client:
 
             def ask(query: str) -> dict[str, Any]:
@@ -101,7 +103,7 @@ class LiveService:
             tables = _logged(self.log, day)
             written = sum(table.height for table in tables)
             if written >= expected:
-                return pl.concat(tables).sort("request_id")
+                return pl.concat(tables, how="diagonal_relaxed").sort("request_id")
             if time.monotonic() > deadline:
                 raise VerificationFailed(
                     f"the request log of {day} holds {written} of {expected} searches", "read the server's log"
@@ -172,6 +174,7 @@ class ClusterAccess:
     controller: ControllerObject
     service_url: str = ""
     log: Path | UPath | None = None
+    api_key: str | None = field(default=None, repr=False)
     patience: Patience = field(default_factory=Patience)
     clock: Clock = field(default_factory=Clock)
 
@@ -216,7 +219,7 @@ def reach_live(
     seconds = _seconds_since(overlay.landed, seen)
     with _door(access, target, workload) as url:
         progress(f"{target.model} is reached at {url}")
-        yield LiveService(url, overlay.commit, overlay.pin, access.log, seconds)
+        yield LiveService(url, overlay.commit, overlay.pin, access.log, seconds, access.api_key)
 
 
 @contextmanager

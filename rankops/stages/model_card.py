@@ -31,13 +31,17 @@ _THIN = 0.9
 
 @dataclass(frozen=True)
 class CardRecords:
-    """What a card is made from. ``evaluation`` is that of the compressed artifact, which is what is released."""
+    """What a card is made from. ``evaluation`` is that of the compressed artifact, which is what is released.
+
+    ``note`` says so where the figures are of another model (:mod:`rankops.stages.refit`).
+    """
 
     spec: ModelSpec
     dataset: StoredArtifact
     checkpoint: StoredArtifact
     artifact: StoredArtifact
     evaluation: Evaluation
+    note: str = ""
 
 
 def model_card(records: CardRecords) -> str:
@@ -47,7 +51,7 @@ def model_card(records: CardRecords) -> str:
         *_section("Intended use", _use(records.spec)),
         *_section("Data", _data(records.dataset)),
         *_section("Training", _training(records)),
-        *_section("How good it is", _quality(records.evaluation)),
+        *_section("How good it is", _quality(records.evaluation, records.note)),
         *_section("Slices", _slices(records.evaluation)),
         *_breadth(records.evaluation),
         *_section("Compression", _compression(records.artifact)),
@@ -138,7 +142,7 @@ def _training(records: CardRecords) -> str:
     return _pairs(rows)
 
 
-def _quality(evaluation: Evaluation) -> str:
+def _quality(evaluation: Evaluation, note: str) -> str:
     from rankops.evaluation.render import comparisons_markdown, systems_markdown
 
     told = (
@@ -146,8 +150,9 @@ def _quality(evaluation: Evaluation) -> str:
         f"{evaluation.systems[0].metrics[evaluation.metric].confidence:.0%} interval. "
         f"`{evaluation.challenger}` is this release; it was gated by {evaluation.metric}."
     )
+    noted = [f"**{note}**"] if note else []
     return "\n\n".join(
-        [told, systems_markdown(evaluation), "Differences of this release:", comparisons_markdown(evaluation)]
+        [*noted, told, systems_markdown(evaluation), "Differences of this release:", comparisons_markdown(evaluation)]
     )
 
 

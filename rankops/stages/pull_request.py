@@ -16,6 +16,7 @@ from rankops.overlays.deploy import plain_facts
 from rankops.overlays.layout import OverlayLayout
 from rankops.overlays.references import paths_read
 from rankops.specs import ENVIRONMENTS, ModelSpec
+from rankops.stages.capacity import expected_peak
 from rankops.stages.cost import Prices, asked_by
 from rankops.stages.verified import verification_of
 from rankops.state import LocalState
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from rankops.overlays.mirror import GitRemote
     from rankops.overlays.proposal import Proposal
     from rankops.overlays.transaction import Render
+    from rankops.release.capacity import ReleaseCapacity
     from rankops.release.manifest import ReleaseManifest
 
 Row = dict[str, Any]
@@ -69,6 +71,7 @@ class Evidence:
             slices=slice_rows(evaluation),
             worst_queries=query_rows(evaluation),
             cost=self._cost(proposal),
+            capacity=self._advice(),
             compression=[rung_row(rung) for rung in self.manifest.compression],
             gates=[{"gate": g.name, "passed": g.passed, "why": g.explanation} for g in self.manifest.gates],
         )
@@ -93,8 +96,7 @@ class Evidence:
         for key, what in _RUNG_COSTS.items():
             rows.append(_compared(what, then.get(key), now.get(key)))
         rows.append(_compared("CPU time of a million queries (core hours)", _core_hours(then), _core_hours(now)))
-        capacity = (self.manifest.capacity or {}).items()
-        rows += [_compared(what, None, value) for what, value in capacity if isinstance(value, int | float | str)]
+        rows += capacity_rows(before[1].capacity if before else None, self.manifest.capacity)
         rows += [
             _compared(f"p99 of a request, verified in {e.name} (ms)", *self._p99(e.name, proposal.pin.supersedes))
             for e in ENVIRONMENTS
@@ -102,6 +104,21 @@ class Evidence:
         rows = [row for row in rows if row["now"] is not None or row["before"] is not None]
         objective = self.spec.serving.latency_objective_ms
         return [*rows, _compared("objective of that p99 (ms)", None, objective), *self._asked(proposal)]
+
+    def _advice(self) -> list[Row]:
+        """Requests, replicas and autoscaler for the expected peak. Advice: people own the overlay that sets them."""
+        from rankops.capacity.sizing import size
+
+        capacity = self.manifest.capacity
+        if capacity is None or not capacity.measured:
+            return []
+        digest = self.manifest.dataset.digest
+        try:
+            dataset = None if self.spec.serving.peak_requests_per_second else _fetch(self.store, "dataset", digest)
+        except RankopsError:  # it came from another store: then only the spec can know the traffic
+            dataset = None
+        peak = expected_peak(self.spec, dataset)
+        return [] if peak is None else size(capacity, peak).rows()
 
     def _p99(self, environment: str, before: str | None) -> tuple[float | None, float | None]:
         records = [
@@ -137,6 +154,23 @@ class Evidence:
             return folder, read_manifest(folder)
         except RankopsError:  # it came from another store: then there is nothing to compare with
             return None
+
+
+def capacity_rows(before: ReleaseCapacity | None, now: ReleaseCapacity | None) -> list[Row]:
+    """What the server was measured to carry, and uses."""
+    if now is None:
+        return []
+    if not now.measured:
+        return [_compared("capacity", None, now.sentence())]
+    then = before if before is not None and before.measured and before.machine == now.machine else None
+    goal = f"a p{now.percent:g} of {now.objective_ms:g} ms"
+    fields = {
+        "per_core": f"queries/s per core at {goal}",
+        "cpu_ms_per_query": "CPU of a query in the server (ms)",
+        "p50_one_client_ms": "p50 of a request without a queue (ms)",
+        "memory_peak_mb": "memory of the server (MB)",
+    }
+    return [_compared(what, then and getattr(then, field), getattr(now, field)) for field, what in fields.items()]
 
 
 def metric_rows(evaluation: Evaluation) -> list[Row]:

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from rankops.artifacts import StoredArtifact, require_match
 from rankops.dataset import load_dataset
-from rankops.files import digest_of
+from rankops.files import digest_of, sha256_file
 from rankops.specs import ModelSpec
 from rankops.stages.evaluation import HeldOut
 from rankops.stages.tasks import task_stage
 from rankops.store import ArtifactStore
 
 if TYPE_CHECKING:
+    from rankops.compression.report import CompressionReport
+    from rankops.evaluation.gate import GateCheck
     from rankops.specs import Target
 
 Progress = Callable[[str], None]
@@ -60,7 +62,8 @@ def build(
             "target": target,
             "compression": spec.compression.model_dump(mode="json"),
             "gates": spec.gates.model_dump(mode="json"),
-            "code": 1,
+            "measurement": _measurement_digest(spec),
+            "code": 2,
         }
     )
 
@@ -70,6 +73,27 @@ def build(
         return {"model": spec.name, "evaluation": inputs.evaluation.digest, **chain}, facts
 
     return store.find_or_make("artifact", key, make)
+
+
+def measured_check(report: CompressionReport, artifact: Path) -> GateCheck:
+    """Whether latencies of the target decided; a release for hardware that nobody measured is a guess."""
+    from rankops.evaluation.gate import GateCheck
+
+    if report.measured:
+        told = f"The rungs were measured on {report.target}: {report.measured_on or report.machine}."
+    else:
+        told = (
+            f"No rung was ever measured on {report.target}: run `rankops measure {artifact} --out FILE` with this "
+            f"artifact on such a machine, set compression.measurement of {report.model} to the file, and rematerialize."
+        )
+    measured = report.measured
+    return GateCheck(name="target-measured", passed=measured, measured=float(measured), bound=1.0, explanation=told)
+
+
+def _measurement_digest(spec: ModelSpec) -> str | None:
+    """Which measurement the ladder will read: another content is another artifact."""
+    path = Path(spec.compression.measurement) if spec.compression.measurement else None
+    return sha256_file(path) if path is not None and path.is_file() else None
 
 
 def _compress_and_judge(
@@ -89,7 +113,8 @@ def _compress_and_judge(
     )
     evidence = out / "evaluation"
     evidence.mkdir()
-    evaluation, decision = held_out.judge(out, evidence)
+    evaluation, budget = held_out.judge(out, evidence)
+    decision = budget.joined_by([measured_check(report, out)])
     return {
         "target": target,
         "rungs": [rung.model_dump(mode="json") for rung in report.rungs],

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rankops.artifacts import StoredArtifact, require_match
 from rankops.files import digest_of
 from rankops.specs import ModelSpec
+from rankops.stages.capacity import add_capacity
 from rankops.stages.model_card import CardRecords, model_card
 from rankops.stages.tasks import ARTIFACT, task_stage
 from rankops.state import REPOSITORY, LocalState
@@ -45,27 +46,62 @@ class ReleaseInputs:
         require_match("the quantized artifact", compressed, self.artifact.lineage, remedy)
 
 
+@dataclass(frozen=True)
+class Refit:
+    """What a judged model's spec made of all labels (:mod:`rankops.stages.refit`): it is shipped in that one's place.
+
+    ``judged`` is the digest of the artifact that the evidence is about.
+    """
+
+    dataset: StoredArtifact
+    checkpoint: StoredArtifact
+    artifact: StoredArtifact
+    judged: str
+
+    def check(self, inputs: ReleaseInputs) -> None:
+        """Raise :class:`ProvenanceMismatch` where this is no refit of the judged model."""
+        remedy = "run rankops fit again"
+        before = {"judged_dataset": inputs.dataset.digest, "judged_checkpoint": inputs.checkpoint.digest}
+        chain = {"dataset": self.dataset.digest, "checkpoint": self.checkpoint.digest, "judged": self.judged}
+        require_match("the refitted artifact", {**before, **chain}, self.artifact.lineage, remedy)
+        require_match("the judged artifact", {"judged": self.judged}, {"judged": inputs.artifact.digest}, remedy)
+
+    @property
+    def told(self) -> str:
+        """One sentence for people: whose figures these are."""
+        metric = self.artifact.facts["refit"]
+        return (
+            f"After the gates had passed, the same spec learned once more from all labels, the held-out ones too. The "
+            f"figures are those of the judged artifact {self.judged[:12]}, which had not seen the held-out queries. On "
+            f"them it scores {metric['judged']:.4f}, and this release, which has seen them, {metric['refitted']:.4f}."
+        )
+
+
 def build(
     store: ArtifactStore,
     spec: ModelSpec,
     inputs: ReleaseInputs,
     *,
     signing_key: Path,
-    dagster_run: str,
+    dagster_run: str | None,
     progress: Progress,
+    refit: Refit | None = None,
 ) -> tuple[StoredArtifact, bool]:
     """Bundle, sign and publish; ``reused`` tells that this very release was in the store already.
 
-    Raises :class:`GateFailed` when the evidence in the artifact says no: a failing check stops only its own run,
-    so the evidence is read again here.
+    With a ``refit`` its artifact is shipped, on the evidence of the judged one. Raises :class:`GateFailed` when the
+    evidence in the artifact says no: a failing check stops only its own run, so the evidence is read again here.
     """
     from rankops.release.signing import sign
 
     inputs.check()
-    facts = release_facts(store, spec, inputs, dagster_run)
+    if refit is not None:
+        refit.check(inputs)
+    shipped = refit or inputs
+    facts = release_facts(store, spec, inputs, dagster_run, refit)
     key = digest_of(
         {
-            "artifact": inputs.artifact.digest,
+            "artifact": shipped.artifact.digest,
             "golden": spec.serving.golden_queries,
             "model": spec.name,
             "card": facts.model_card,
@@ -77,18 +113,19 @@ def build(
         bundle = Path(scratch) / "bundle"
         manifest = task_stage(spec.task).bundle(
             bundle,
-            artifact=store.local_path(inputs.artifact),
-            dataset=store.local_path(inputs.dataset),
+            artifact=store.local_path(shipped.artifact),
+            dataset=store.local_path(inputs.dataset),  # the same catalogue; golden queries are held-out ones
             spec=spec,
             facts=facts,
             progress=progress,
         )
         progress("release: signing")
         sign(bundle, signing_key)
+        manifest = add_capacity(bundle, manifest, spec, signing_key=signing_key, progress=progress)
         made = store.publish(
             "release",
             bundle,
-            lineage={"model": spec.name, "artifact": inputs.artifact.digest, **_chain(inputs)},
+            lineage={"model": spec.name, "artifact": shipped.artifact.digest, **_chain(shipped)},
             facts={"target": manifest.target, "dagster_run": dagster_run, "mlflow_run": facts.mlflow_run},
             input_key=key,
             digest=manifest.digest,
@@ -96,7 +133,9 @@ def build(
     return made, False
 
 
-def release_facts(store: ArtifactStore, spec: ModelSpec, inputs: ReleaseInputs, dagster_run: str) -> ReleaseFacts:
+def release_facts(
+    store: ArtifactStore, spec: ModelSpec, inputs: ReleaseInputs, dagster_run: str | None, refit: Refit | None = None
+) -> ReleaseFacts:
     """Lineage and evidence of a release; raises :class:`GateFailed` when a gate is closed."""
     from rankops.evaluation.gate import GateDecision
     from rankops.evaluation.storage import load_evaluation
@@ -107,28 +146,34 @@ def release_facts(store: ArtifactStore, spec: ModelSpec, inputs: ReleaseInputs, 
     for decision, what in ((evaluation.decision, "the quantized artifact"), (compression, "the compression")):
         decision.require(what)
     base = inputs.checkpoint.facts["base"]
-    records = CardRecords(spec, inputs.dataset, inputs.checkpoint, inputs.artifact, evaluation)
+    shipped = refit or inputs
+    records = CardRecords(
+        spec, shipped.dataset, shipped.checkpoint, shipped.artifact, evaluation, note=refit.told if refit else ""
+    )
+    gates = [
+        GateResult(name=check.name, passed=check.passed, explanation=check.explanation)
+        for check in [*evaluation.decision.checks, *compression.checks]
+    ]
+    if refit is not None:
+        gates.append(GateResult(name="refit", passed=True, explanation=refit.told))
     return ReleaseFacts(
         model=spec.name,
         task=spec.task,
-        target=inputs.artifact.facts["target"],
+        target=shipped.artifact.facts["target"],
         base_model=BaseModelRef(name=base["name"], revision=base["revision"], digest=base["digest"]),
-        checkpoint=inputs.checkpoint.digest,
+        checkpoint=shipped.checkpoint.digest,
         dataset=DatasetRef(
             name=spec.dataset,
-            digest=inputs.dataset.digest,
-            first_day=inputs.dataset.facts.get("first_day"),
-            last_day=inputs.dataset.facts.get("last_day"),
+            digest=shipped.dataset.digest,
+            first_day=shipped.dataset.facts.get("first_day"),
+            last_day=shipped.dataset.facts.get("last_day"),
         ),
         code_commit=code_commit(),
         dagster_run=dagster_run,
-        mlflow_run=inputs.checkpoint.facts["mlflow_run"],
+        mlflow_run=shipped.checkpoint.facts["mlflow_run"],
         metrics=metric_rows(evaluation),
-        gates=[
-            GateResult(name=check.name, passed=check.passed, explanation=check.explanation)
-            for check in [*evaluation.decision.checks, *compression.checks]
-        ],
-        compression=inputs.artifact.facts["rungs"],
+        gates=gates,
+        compression=shipped.artifact.facts["rungs"],
         model_card=model_card(records),
     )
 
@@ -173,5 +218,5 @@ def code_commit() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def _chain(inputs: ReleaseInputs) -> dict[str, str]:
+def _chain(inputs: ReleaseInputs | Refit) -> dict[str, str]:
     return {"dataset": inputs.dataset.digest, "checkpoint": inputs.checkpoint.digest}

@@ -60,5 +60,6 @@ def verify_running(live: LiveService, folder: Path, spec: ModelSpec, progress: P
         folder,
         expected_digest=expected,
         latency_objective_ms=spec.serving.latency_objective_ms,
+        api_key=live.api_key,
         progress=progress,
     )

@@ -19,8 +19,9 @@ from rankops.files import write_json
 from rankops.forge.local import LocalForge
 from rankops.overlays.deploy import DeployRequest
 from rankops.overlays.mirror import GitRemote
+from rankops.release.capacity import ReleaseCapacity
 from rankops.release.manifest import BaseModelRef, DatasetRef, GateResult, ReleaseManifest
-from rankops.specs import GateSpec, ModelSpec
+from rankops.specs import GateSpec, ModelSpec, ServingSpec
 from rankops.stages.cost import Asked, Prices, asked_by
 from rankops.stages.pull_request import Evidence
 from rankops.store import ArtifactStore
@@ -28,7 +29,7 @@ from tests.evaluation.samples import noisy_run, small_shop
 from tests.overlays_deploy.conftest import Deploy, Rendered, fake_render, make_pin
 
 SNAPSHOT = Path(__file__).parent / "snapshots" / "pr_body.md"
-SPEC = ModelSpec(name="retriever", task="retrieval")
+SPEC = ModelSpec(name="retriever", task="retrieval", serving=ServingSpec(peak_requests_per_second=800))
 NOW, BEFORE = "a" * 64, "b" * 64
 
 
@@ -51,7 +52,10 @@ def manifest(digest: str, model_mb: float, p50: float) -> ReleaseManifest:
             rung("int8", "won", model_mb, p50, "fastest inside the budget"),
             rung("int4", "lost", 17.0, 1.1, "on the held-out split: loses 2.1 % | more than the budget"),
         ],
-        capacity={"queries/s per core at 50 ms": 610.0},
+        capacity=ReleaseCapacity(
+            objective_ms=50, target="cpu-avx2", queries_per_second=610.0, interval=(580.0, 640.0), per_core=610.0,
+            cores_used=0.7, cpu_ms_per_query=1.148, p50_one_client_ms=1.9, memory_peak_mb=210.0, machine="a test",
+        ),
     )  # fmt: skip
 
 
@@ -144,7 +148,8 @@ def test_the_body_has_what_the_design_asks_for_with_the_values_of_the_store(prop
         "| model (MB) | 23.1 | 22.9 | -1 % |", "| release (MB) | 2 | 2.5 | +25 % |",
         "| encoding a query, p50 (ms, one thread) | 1.6 | 1.3 | -19 % |",
         "| CPU time of a million queries (core hours) | 0.44 | 0.36 |",
-        "| queries/s per core at 50 ms |  | 610 |  |", "| p99 of a request, verified in staging (ms) |  | 11.25 |  |",
+        "| queries/s per core at a p99 of 50 ms | 610 | 610 | +0 % |", "| expected peak (requests/s) | 800 |",
+        "| p99 of a request, verified in staging (ms) |  | 11.25 |  |", "| replicas | 3 |", "| CPU request | 1 |",
         "2 pods, up to 6, of 1.5 CPU, 1 GiB", "| int4 | lost | 17 |", "| better than bm25 | yes |",
         "+image: rankops-server@sha256:", "rankops rollback production retriever",
     ):  # fmt: skip

@@ -1,0 +1,5 @@
+from __future__ import annotations
+
+from tests.serving.conftest import Shop, shop
+
+__all__ = ["Shop", "shop"]
