@@ -19,29 +19,26 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 
 import rankops
 from rankops.errors import InvalidOverlay, VerificationFailed
 from rankops.files import write_text
 from rankops.overlays.pod_plan import ContainerPlan, PodPlan, Probe, Variable, expand
+from rankops.overlays.pod_volumes import make_volumes, volume_folder
+from rankops.overlays.probing import wait_for
 
 _ANYWHERE = frozenset({"0.0.0.0", "::", "[::]"})  # noqa: S104 - what is replaced, not what is bound
 _LOOPBACK = "127.0.0.1"
 # What a process needs of its host; everything else comes from the overlay or from `extra_env`.
 _INHERITED = ("PATH", "LANG", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", "http_proxy", "https_proxy")
 _PYTHON = re.compile(r"^(?:/\S*/)?python(?:3(?:\.\d+)?)?$")
-_POLL = 0.1
 _LINES = 20
 
 
@@ -106,7 +103,7 @@ class LocalPod:
         within the probes' budget; nothing is left running then.
         """
         self._reap()
-        self._make_volumes()
+        make_volumes(self.plan, self.root)
         for container in self.plan.init:
             self._run_to_completion(container)
         attempts = 1 if self._wanted_port else 3
@@ -152,16 +149,12 @@ class LocalPod:
 
     def _await(self, probe: Probe, process: subprocess.Popen[bytes]) -> None:
         """Until the probe passes; raises when the process ends or the budget is spent."""
-        deadline = time.monotonic() + probe.budget
-        answer = "no answer"
-        while time.monotonic() < deadline:
-            if process.poll() is not None:
-                self._fail(self.plan.server, f"ended with exit status {process.returncode} before it was ready")
-            answer = _ask(f"{self.url}{probe.path}", probe.timeout)
-            if answer == "ok":
-                return
-            time.sleep(min(_POLL, probe.period))
-        self._fail(self.plan.server, f"was not ready after {probe.budget:g} s ({probe.path}: {answer})")
+
+        def ended() -> str | None:
+            return None if process.poll() is None else f"ended with exit status {process.returncode}"
+
+        if problem := wait_for(self.url, probe, ended):
+            self._fail(self.plan.server, problem)
 
     def _run_to_completion(self, container: ContainerPlan) -> None:
         self._progress(f"running {self.plan.name}/{container.name}")
@@ -267,23 +260,6 @@ class LocalPod:
         paths = "|".join(re.escape(path) for path in sorted(folders, key=len, reverse=True))
         return re.sub(rf"(?<![\w./\-~])(?:{paths})(?![\w.\-])", lambda found: str(folders[found[0]]), text)
 
-    def _make_volumes(self) -> None:
-        """Fresh folders, as a new pod would see them: empty ones empty, config maps with exactly their files."""
-        for name, files in self.plan.volumes.items():
-            folder = self._volume(name)
-            if folder.exists():
-                shutil.rmtree(folder)
-            folder.mkdir(parents=True)
-            for file, content in files.items():
-                if PurePosixPath(file).is_absolute() or ".." in PurePosixPath(file).parts:
-                    raise InvalidOverlay(f"volume {name!r} has a file outside itself: {file!r}", "use a relative path")
-                (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                (folder / file).write_bytes(content)
-        for container in (*self.plan.init, self.plan.server):
-            for mount in container.mounts:
-                if mount.sub_path and not self.plan.volumes.get(mount.volume):
-                    (self._volume(mount.volume) / mount.sub_path).mkdir(parents=True, exist_ok=True)
-
     def _reap(self) -> None:
         """End a server that a killed run left behind: same pid file, and its command line still names our folder."""
         if self._process is not None:
@@ -298,7 +274,7 @@ class LocalPod:
             _kill_group(pid)
 
     def _volume(self, name: str) -> Path:
-        return self.root / "volumes" / name
+        return volume_folder(self.root, name)
 
     @property
     def _pid_file(self) -> Path:
@@ -310,18 +286,6 @@ class LocalPod:
     def _log_of(self, container: ContainerPlan) -> str:
         file = self._log_file(container)
         return file.read_text(errors="replace") if file.is_file() else ""
-
-
-def _ask(url: str, timeout: float) -> str:
-    """``ok`` for a status from 200 to 399 (as the kubelet counts), else what happened."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=timeout):
-            return "ok"
-    except urllib.error.HTTPError as error:
-        return f"status {error.code}"
-    except (OSError, ValueError) as error:
-        return str(getattr(error, "reason", error))
 
 
 def _free_port() -> int:

@@ -1,7 +1,7 @@
 """What a Deployment would run: commands, variables, volumes and probes, read from the rendered objects.
 
 What belongs here: Kubernetes' rules for turning an overlay into processes (pure; nothing is started or written).
-``local_pod.py`` runs a plan on this machine.
+``local_pod.py`` runs a plan on this machine as processes, ``docker_pod.py`` as containers.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rankops.errors import InvalidOverlay
 from rankops.overlays.objects import Object, dig, items, mapping, namespace_of, of_kind, strings
+from rankops.overlays.rules_pods import quantity
 
 _VARIABLE = re.compile(r"\$(?:(\$)|\(([^)]*)\))")
 
@@ -25,6 +26,7 @@ class Mount:
     path: str
     volume: str
     sub_path: str = ""
+    read_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,26 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Confinement:
+    """What a container may do: the pod's and its own ``securityContext``, and its limits.
+
+    ``user`` and ``group`` None are the image's; ``groups`` are fsGroup and supplementalGroups; ``memory`` is in bytes,
+    ``cpu`` in cores, None is no limit; ``seccomp`` is the profile's type, empty for the node's default.
+    """
+
+    user: int | None = None
+    group: int | None = None
+    groups: tuple[int, ...] = ()
+    read_only: bool = False
+    escalation: bool = True
+    drop: tuple[str, ...] = ()
+    add: tuple[str, ...] = ()
+    seccomp: str = ""
+    memory: int | None = None
+    cpu: float | None = None
+
+
+@dataclass(frozen=True)
 class ContainerPlan:
     """One container: its process and what it sees."""
 
@@ -64,13 +86,17 @@ class ContainerPlan:
     port: int | None = None
     probes: tuple[Probe, ...] = ()
     working_dir: str = ""
+    confinement: Confinement = Confinement()
+    pre_stop: float = 0.0
+    """Seconds that the container sleeps between the withdrawal of its endpoints and SIGTERM."""
 
 
 @dataclass(frozen=True)
 class PodPlan:
     """A pod of one Deployment: init containers in order, then the server.
 
-    ``volumes`` maps a volume to its files (empty for an emptyDir); ``annotations`` are the pod's.
+    ``volumes`` maps a volume to its files (empty for an emptyDir); ``annotations`` are the pod's; ``in_memory`` maps
+    the emptyDirs that lie in memory to their size in bytes (0: no limit of their own).
     """
 
     name: str
@@ -81,6 +107,7 @@ class PodPlan:
     volumes: Mapping[str, Mapping[str, bytes]]
     grace: float
     deadline: float
+    in_memory: Mapping[str, int] = field(default_factory=dict)
 
 
 def pod_plan(objects: Sequence[Object], name: str) -> PodPlan:
@@ -114,6 +141,11 @@ def pod_plan(objects: Sequence[Object], name: str) -> PodPlan:
         volumes={str(volume.get("name")): facts.volume(volume) for volume in items(spec, "volumes")},
         grace=float(spec.get("terminationGracePeriodSeconds", 30)),
         deadline=float(mapping(deployment, "spec").get("progressDeadlineSeconds", 600)),
+        in_memory={
+            str(volume.get("name")): int(quantity(dig(volume, "emptyDir", "sizeLimit") or 0) or 0)
+            for volume in items(spec, "volumes")
+            if dig(volume, "emptyDir", "medium") == "Memory"
+        },
     )
 
 
@@ -155,12 +187,39 @@ class _Facts:
             args=tuple(strings(container, "args")),
             env=tuple(self.variable(entry) for entry in items(container, "env")),
             mounts=tuple(
-                Mount(str(m.get("mountPath")).rstrip("/"), str(m.get("name")), str(m.get("subPath", "")))
+                Mount(
+                    str(m.get("mountPath")).rstrip("/"),
+                    str(m.get("name")),
+                    str(m.get("subPath", "")),
+                    bool(m.get("readOnly")),
+                )
                 for m in items(container, "volumeMounts")
             ),
             port=int(ports[0]) if ports else None,
             probes=tuple(_probe(probe) for probe in probes if "httpGet" in probe),
             working_dir=str(container.get("workingDir", "")),
+            confinement=self.confinement(container),
+            pre_stop=float(dig(container, "lifecycle", "preStop", "sleep", "seconds") or 0),
+        )
+
+    def confinement(self, container: Object) -> Confinement:
+        """The container's securityContext over the pod's, as Kubernetes merges them, and its limits."""
+        pod, own = mapping(self.template, "spec", "securityContext"), mapping(container, "securityContext")
+        both = {**pod, **own}
+        limits = mapping(container, "resources", "limits")
+        groups = [pod.get("fsGroup"), *(pod.get("supplementalGroups") or ())]
+        user, group = both.get("runAsUser"), both.get("runAsGroup")
+        return Confinement(
+            user=None if user is None else int(user),
+            group=None if group is None else int(group),
+            groups=tuple(int(each) for each in groups if each is not None),
+            read_only=bool(own.get("readOnlyRootFilesystem")),
+            escalation=own.get("allowPrivilegeEscalation") is not False,
+            drop=tuple(strings(own, "capabilities", "drop")),
+            add=tuple(strings(own, "capabilities", "add")),
+            seccomp=str(dig(both, "seccompProfile", "type") or ""),
+            memory=_limit(limits.get("memory")),
+            cpu=None if "cpu" not in limits else float(quantity(limits["cpu"]) or 0),
         )
 
     def variable(self, entry: Object) -> Variable:
@@ -205,6 +264,11 @@ class _Facts:
             f"Deployment {self.name!r} needs ConfigMap {name!r}, which the overlay does not render",
             "list the component that generates it, e.g. ../../../components/trust",
         )
+
+
+def _limit(value: Any) -> int | None:
+    number = None if value is None else quantity(value)
+    return None if number is None else int(number)
 
 
 def _probe(probe: Object) -> Probe:

@@ -40,6 +40,7 @@ _SECRET_NAME = re.compile(
     r"(PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|SIGNING_?KEY)", re.IGNORECASE
 )
 _SECRET_TEXT = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----|://[^/\s:@]+:[^/\s@]+@|\bAKIA[0-9A-Z]{16}\b")
+_PATH = re.compile(r"(/[A-Za-z0-9._-]+)+")
 _INSTEAD = "refer to a Secret that the cluster holds (External Secrets, SOPS), or use workload identity"
 _SUBSTITUTE = "kustomize.toolkit.fluxcd.io/substitute"
 _RELEASE_VARIABLES = {"RANKOPS_RELEASE_URI": "rankops.dev/release-uri", "RANKOPS_RELEASE_DIGEST": "rankops.dev/release"}
@@ -150,8 +151,9 @@ def containers_hold_no_secret(objects: Sequence[Object]) -> Iterator[Violation]:
     """No literal password, token or key in a container's variables, command or arguments."""
     for pods in pods_of(objects):
         for path, container in pods.containers():
+            mounted = [str(mount.get("mountPath")).rstrip("/") + "/" for mount in items(container, "volumeMounts")]
             for entry in items(container, "env"):
-                if _is_literal_secret(entry):
+                if _is_literal_secret(entry, mounted):
                     at = f"{path}.env[{entry.get('name')}]"
                     yield Violation("plain-secret", title(pods.owner), at, f"looks like a literal secret; {_INSTEAD}")
             for field in ("command", "args"):
@@ -160,9 +162,12 @@ def containers_hold_no_secret(objects: Sequence[Object]) -> Iterator[Violation]:
                     yield Violation("plain-secret", title(pods.owner), at, f"holds a credential; {_INSTEAD}")
 
 
-def _is_literal_secret(entry: Object) -> bool:
+def _is_literal_secret(entry: Object, mounted: Sequence[str]) -> bool:
+    """Whether a variable holds a secret; where a mounted file lies (a path below ``mounted``) is none."""
     value = entry.get("value")
     if not isinstance(value, str) or not value or re.fullmatch(r"\$\([^)]+\)", value):
+        return False
+    if value.startswith(tuple(mounted)) and _PATH.fullmatch(value):
         return False
     return bool(_SECRET_NAME.search(str(entry.get("name"))) or _SECRET_TEXT.search(value))
 
