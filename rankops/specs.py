@@ -20,6 +20,8 @@ Task = Literal["retrieval", "ranking", "recommendation"]
 Target = Literal["cpu-avx512-vnni", "cpu-avx2", "cpu-arm64", "gpu-cuda"]
 TargetChoice = Literal["this-machine", "cpu-avx512-vnni", "cpu-avx2", "cpu-arm64", "gpu-cuda"]
 """A target, or the one that fits the machine that compresses (a laptop that is its own cluster)."""
+IndexFormat = Literal["f32", "f16", "int8", "int8-pca", "hnsw"]
+"""How products are searched by vector, the simplest first; see ``rankops.release.finders``."""
 Metric = Literal["ndcg@10", "recall@100", "mrr@10", "hr@20", "mrr@20", "f1"]
 """What a gate may decide by; ``rankops.evaluation.metrics`` defines each and says which suit a task."""
 Floor = Literal["random", "bm25", "base", "popularity", "item-item", "text"]
@@ -79,7 +81,9 @@ class TrainingSpec(_Frozen):
     )
     evaluate_every: int = Field(default=22, ge=1, description="steps between evaluations on the dev split")
     patience: int = Field(default=2, ge=1, description="evaluations without a gain before training stops")
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = Field(
+        default="fp32", description="auto: bf16 where GPU or CPU multiplies it natively (over twice as fast), else fp32"
+    )
     start_weight: float = Field(
         default=0.0, ge=0, lt=1, description="share of the starting weights in the checkpoint's: steadier on few labels"
     )
@@ -103,7 +107,9 @@ class RecommendationSpec(_Frozen):
     before the test days with the best setting.
     """
 
-    test_days: int = Field(default=7, ge=1, description="last days of the window: asked about, never learned from")
+    test_days: int = Field(
+        default=7, ge=0, description="last days of the window: asked about, never learned from; 0: nothing is judged"
+    )
     dev_days: int = Field(default=4, ge=1, description="days before them, by which settings are chosen")
     half_lives: tuple[float, ...] = Field(default=(150.0, 40.0), min_length=1, description="days; older baskets fade")
     size_exponents: tuple[float, ...] = Field(default=(0.5, 1.0), min_length=1, description="discount of big baskets")
@@ -225,11 +231,39 @@ class EvaluationSpec(_Frozen):
     new_days: int = Field(default=30, ge=1, description="a product (or brand) is new for this many days")
 
 
+class StudentSpec(_Frozen):
+    """A smaller copy of a bi-encoder: what is cut out of it, and how long it learns the checkpoint's vectors after."""
+
+    layers: int | None = Field(default=None, ge=1, description="layers that stay; which ones is measured")
+    heads: int | None = Field(default=None, ge=1, description="attention heads that stay in each layer; likewise")
+    steps: int = Field(default=200, ge=0, description="optimizer steps of distillation; 0 only cuts")
+    batch_size: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=1e-4, gt=0, le=1e-2)
+    texts: int = Field(default=4000, ge=1, description="train queries and product texts that it learns from, at most")
+    seed: int = 13
+
+    @model_validator(mode="after")
+    def _smaller(self) -> StudentSpec:
+        if self.layers is None and self.heads is None:
+            raise ValueError("a student must be smaller: give layers, heads or both")
+        return self
+
+
 class CompressionSpec(_Frozen):
     """How much relevance compression may cost. What it is made for is ``serving.target``."""
 
     quality_budget: float = Field(
         default=0.005, gt=0, le=0.2, description="share of the fp32 metric that compression may lose"
+    )
+    ladder: Literal["quick", "thorough"] = Field(
+        default="quick", description="thorough adds static int8, 4 bits and Optimum's lower levels: minutes, not one"
+    )
+    student: StudentSpec | None = Field(
+        default=None, description="task retrieval: also try rungs of a pruned and distilled student"
+    )
+    measurement: str | None = Field(
+        default=None,
+        description="file that `rankops measure` wrote on a machine of the target, where this one is not of it",
     )
 
 
@@ -250,6 +284,20 @@ class ServingSpec(_Frozen):
     replicas: int = Field(default=2, ge=1)
     top_k: int = Field(default=10, ge=1, le=1000, description="default number of results")
     golden_queries: int = Field(default=50, ge=5, description="queries whose answers travel in the release")
+    index_formats: tuple[IndexFormat, ...] = Field(
+        default=("f32", "int8", "int8-pca"),
+        min_length=1,
+        description="forms of the vector index that a release may choose by measurement; f16 and hnsw need a server "
+        "image with usearch (--build-arg EXTRAS=usearch) and pay from some 500,000 products on",
+    )
+    capacity_seconds: float = Field(
+        default=12.0, ge=0, le=600, description="load on a new release to measure its capacity; 0: not measured"
+    )
+    peak_requests_per_second: float | None = Field(
+        default=None,
+        gt=0,
+        description="expected peak, for advice on replicas (default: from the dataset's busiest day)",
+    )
 
 
 class ModelSpec(_Frozen):
@@ -274,6 +322,8 @@ class ModelSpec(_Frozen):
     def _consistent(self) -> ModelSpec:
         if self.training.replay and self.task != "retrieval":
             raise ValueError(f"training.replay mixes pairs of a bi-encoder; {self.name} is a model for {self.task}")
+        if self.compression.student and self.task != "retrieval":
+            raise ValueError(f"compression.student is for bi-encoders; {self.name} is a model for {self.task}")
         check_space(
             self.search.space,
             {"training": self.training, "ranking": self.ranking, "recommendation": self.recommendation},

@@ -44,8 +44,8 @@ def repository():
 def test_the_workspace_file_loads_every_asset(repository) -> None:
     from dagster._core.workspace.load import location_origins_from_yaml_paths
 
-    (origin,) = location_origins_from_yaml_paths([str(REPOSITORY / "workspace.yaml")])
-    assert origin.location_name == "rankops"
+    origins = location_origins_from_yaml_paths([str(REPOSITORY / "workspace.yaml")])
+    assert [origin.location_name for origin in origins] == ["rankops", "published"]
     assert {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()} == KEYS
 
 
@@ -92,16 +92,28 @@ def test_jobs_and_their_assets(repository) -> None:
 def test_the_rollback_link_leads_to_the_job_of_this_code_location(repository) -> None:
     from dagster._core.workspace.load import location_origins_from_yaml_paths
 
-    (origin,) = location_origins_from_yaml_paths([str(REPOSITORY / "workspace.yaml")])
+    origin, _ = location_origins_from_yaml_paths([str(REPOSITORY / "workspace.yaml")])
     link = repository.get_job("retriever_rollback").metadata["roll back"].value
     assert link == f"/locations/{origin.location_name}/jobs/retriever_rollback/playground"
 
 
 def test_loading_the_code_location_imports_nothing_heavy() -> None:
     heavy = "torch transformers sentence_transformers mlflow evidently optimum onnxruntime pandas matplotlib sklearn"
-    code = f"import sys, definitions; print([m for m in {heavy.split()!r} if m in sys.modules])"
+    code = f"import sys, definitions, definitions_published; print([m for m in {heavy.split()!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_published_sets_have_a_model_a_task_by_the_same_factories() -> None:
+    from definitions_published import defs
+
+    repository = defs.get_repository_def()
+    keys = {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()}
+    stages = ("search", "checkpoint", "evaluation", "quantized", "release")
+    models = {f"{model}/{stage}" for model in ("icecat", "matcher", "recommender") for stage in stages}
+    assert keys == models | {f"{dataset}/dataset" for dataset in ("icecat", "matching", "retail")}
+    assert {job.name for job in repository.get_all_jobs()} >= {"icecat_fit", "matcher_fit", "recommender_fit"}
+    assert not repository.sensor_defs and not repository.schedule_defs
 
 
 def test_nothing_imports_definitions() -> None:

@@ -42,7 +42,7 @@ SPEC = ModelSpec(
     gates=GateSpec(
         floors=("random",), min_queries=5, margin=0.4, slice_margin=0.5, max_plausible_loss=0.5, resamples=200
     ),
-    serving=ServingSpec(golden_queries=10, latency_objective_ms=500),
+    serving=ServingSpec(golden_queries=10, latency_objective_ms=500, capacity_seconds=3),
 )
 
 

@@ -17,6 +17,7 @@ from dagster import AssetKey
 from rankops.artifacts import StoredArtifact
 from rankops.errors import BadInput, GateFailed, IntegrityError
 from rankops.overlays.seed import create_bare_remote
+from rankops.release.manifest import read_manifest
 from rankops.state import REPOSITORY
 from resources.store import Store, read_reference
 from resources.trainer import Trainer
@@ -87,6 +88,12 @@ def test_production_gets_a_pull_request_with_the_evidence(place: Place) -> None:
     (pull,) = [json.loads(p.read_text())["pull_request"] for p in (place.state.root / "forge").glob("*.json")]
     assert pull["state"] == "open"
     for part in ("ndcg@10", "this release", "int8", "Dagster run"):
+        assert part in pull["body"]
+    store = Store().open()
+    release = read_reference(store, ["retriever", "release"], None, StoredArtifact)
+    capacity = read_manifest(store.local_path(release)).capacity
+    assert capacity is not None and capacity.measured, capacity
+    for part in ("queries/s per core at a p99 of 500 ms", "Advice on capacity", "of them in the busiest hour"):
         assert part in pull["body"]
 
 
