@@ -29,7 +29,7 @@ def reference(
     tiny_model: Path, tiny_dataset: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, TrainingResult]:
     """One uninterrupted run: its checkpoint and its result."""
-    from conftest import SPEC
+    from tests.training.conftest import SPEC
 
     root = tmp_path_factory.mktemp("reference")
     job = TrainingJob(

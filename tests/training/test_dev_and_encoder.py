@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import build_dataset
 
 from rankops.errors import BadInput
 from rankops.specs import TrainingSpec
@@ -20,6 +19,7 @@ from rankops.training.dev import build_dev_task, ndcg_at_10
 from rankops.training.job import TrainingJob, TrainingResult
 from rankops.training.plots import training_curve
 from rankops.training.torch_encoder import TorchEncoder
+from tests.training.conftest import build_dataset
 
 
 def test_ndcg_is_what_the_definition_gives_by_hand() -> None:

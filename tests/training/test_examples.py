@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-from conftest import build_dataset
 
 from rankops.dataset import COLUMNS, Dataset
 from rankops.errors import BadInput
 from rankops.pairs import training_pairs
 from rankops.training.examples import Examples, build_examples, mine_negatives, text_numbers
 from rankops.training.sampling import RankingBatches
+from tests.training.conftest import build_dataset
 
 
 def examples_of(dataset: Dataset) -> tuple[Examples, list[int]]:

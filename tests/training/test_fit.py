@@ -20,7 +20,7 @@ from rankops.training.biencoder import TrainingJob, train
 def test_a_retriever_learns_from_the_held_out_queries_once_it_was_judged_on_them(
     tiny_model: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from conftest import SPEC
+    from tests.training.conftest import SPEC
 
     monkeypatch.setenv("RANKOPS_STATE", str(tmp_path / "state"))
     spec = ModelSpec(
