@@ -31,10 +31,9 @@ sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids))
 def train_by(count: int, job_file: Path) -> str:
     """Run the job in ``count`` processes to the end; returns what was said. Fails where one of them does.
 
-    The one process that several are compared with runs like this too: in a test's own process the rounding depends on
-    what was computed there before, and twelve steps of Adam make a difference of that.
+    The one process that several are compared with runs like this too, so that both see the same machine.
     """
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment = fresh_environment()
     command = [sys.executable, "-m", "rankops.training", str(job_file)]
     if count > 1:
         environment |= _meeting_point(count)
@@ -42,6 +41,12 @@ def train_by(count: int, job_file: Path) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     return done.stderr
+
+
+def fresh_environment() -> dict[str, str]:
+    """This process's, without what trainings of earlier tests left in it: accelerate keeps its precision there."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ACCELERATE_")}
+    return {**kept, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
 
 def _meeting_point(count: int) -> dict[str, str]:

@@ -20,7 +20,7 @@ from rankops.training.biencoder import TrainingJob
 from rankops.training.ranks import Ranks, alone
 from rankops.training.runs import begin
 from resources.trainer import KubernetesTrainer, launch
-from tests.support.ranks import assert_same, train_by
+from tests.support.ranks import assert_same, fresh_environment, train_by
 
 MakeJob = Callable[..., TrainingJob]
 
@@ -46,8 +46,7 @@ def written(job: TrainingJob) -> Path:
 def start(job: TrainingJob) -> subprocess.Popen[str]:
     """By torchrun, as a pod is."""
     command = launch(sys.executable, ["-m", "rankops.training", str(written(job))], 2)
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=fresh_environment(), start_new_session=True)
 
 
 def children(pid: int) -> list[int]:
