@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from itertools import count
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import Block, Comparison, interleave, machine, ratio_of_medians
+from benchmarks.harness import Comparison, interleave, machine, ratio_of_medians, timed
 from rankops.compression.targets import available_cores
 from rankops.encoding import OnnxEncoder
 from rankops.release.vectors import cached_vectors, write_vectors
@@ -50,10 +49,12 @@ def measure(progress: Callable[[str], None]) -> Comparison:
     model = SentenceTransformer(str(shop.weights), device="cpu", local_files_only=True)
     model.max_seq_length = PRODUCT_TOKENS
     with tempfile.TemporaryDirectory(prefix="rankops-embed-") as scratch:
-        sides = {"ours": _timed(_ours(encoder, Path(scratch)), parts)}
+        sides = {"ours": timed(_ours(encoder, Path(scratch)), parts, warm_up=0)}
         for batch in BATCHES:
-            sides[f"batch {batch}"] = _timed(
-                lambda part, batch=batch: model.encode(part, batch_size=batch, show_progress_bar=False), parts
+            sides[f"batch {batch}"] = timed(
+                lambda part, batch=batch: model.encode(part, batch_size=batch, show_progress_bar=False),
+                parts,
+                warm_up=0,
             )
         progress(f"catalogue_embedding: {_ROUNDS} rounds of {len(texts)} texts, {len(BATCHES)} batch sizes of the peer")
         encoder.encode(texts[:8], role="product")
@@ -98,17 +99,3 @@ def _ours(encoder: OnnxEncoder, scratch: Path) -> Callable[[list[str]], object]:
         return write_vectors(encoder, part, folder / "vectors.npy", dimension=encoder.dimension, cache=cache)
 
     return run
-
-
-def _timed(run: Callable[[list[str]], object], parts: list[list[str]]) -> Block:
-    """Milliseconds of each part."""
-
-    def block() -> list[float]:
-        taken = []
-        for part in parts:
-            begun = time.perf_counter()
-            run(part)
-            taken.append((time.perf_counter() - begun) * 1e3)
-        return taken
-
-    return block

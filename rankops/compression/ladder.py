@@ -95,6 +95,7 @@ class _Built:
     scores: np.ndarray | None = None
     problem: str | None = None
     profile: Profile | None = None
+    spared: tuple[str, ...] = ()
 
 
 @dataclass
@@ -116,7 +117,6 @@ class _Ladder:
         named = self.spec.compression.measurement
         self.measurement = Measurement.read(Path(named)) if named and not self.measured_here else None
         self.cost: dict[str, float] = {}
-        self.spared: dict[str, tuple[str, ...]] = {}
         self.student: Workshop | None = None
         self.rungs = rungs_for(
             self.target,
@@ -248,10 +248,11 @@ class _Ladder:
     def _build(self, rung: Rung) -> _Built:
         workshop = self._students_workshop() if rung.student else self.workshop
         folder = self.subject.write(self.scratch / "artifacts" / rung.name, workshop.build(rung), rung.name)
-        self.spared[rung.name] = workshop.spared.get(rung.name, ())
         model = self.subject.open(folder)
         outputs, per_second = self.subject.outputs(model)
-        return _Built(rung, folder, model, self.subject.compare(self.reference_outputs, outputs), per_second)
+        parity = self.subject.compare(self.reference_outputs, outputs)
+        spared = workshop.spared.get(rung.name, ())
+        return _Built(rung, folder, model, parity, per_second, spared=spared)
 
     def _students_workshop(self) -> Workshop:
         """The workshop of the student, which is made when its first rung is built."""
@@ -297,7 +298,7 @@ class _Ladder:
             "p50_ms": _p(built.latency, 50),
             "p95_ms": _p(built.latency, 95),
             "p99_ms": _p(built.latency, 99),
-            "spared": self.spared.get(name, ()),
+            "spared": built.spared,
             "products_per_second": built.per_second,
             "batch_ms": self.batch_ms[name],
             **built.parity.measures(),

@@ -42,9 +42,11 @@ def can_measure(target: Target) -> bool:
 
 def providers_for(target: Target) -> tuple[str, ...]:
     """ONNX Runtime execution providers for ``target`` on this machine, best first."""
+    from rankops.onnx_session import CPU, CUDA
+
     if target == "gpu-cuda" and can_measure(target):
-        return ("CUDAExecutionProvider", "CPUExecutionProvider")
-    return ("CPUExecutionProvider",)
+        return CUDA
+    return CPU
 
 
 def available_cores() -> int:

@@ -93,7 +93,7 @@ class Int8Scan(Scan):
     """
 
     def __init__(self, folder: Path, shape: tuple[int, int]) -> None:
-        from rankops.onnx_session import open_session
+        from rankops.onnx_session import CPU, open_session
 
         super().__init__(shape[0])
         rotation = folder / ROTATION
@@ -101,7 +101,7 @@ class Int8Scan(Scan):
         width = shape[1] if self._rotation is None else self._rotation.shape[1]
         if (size := (folder / CODES).stat().st_size if (folder / CODES).is_file() else 0) != shape[0] * width:
             raise IntegrityError(f"{folder / CODES} has {size:,} bytes, not {shape[0]:,} x {width}", _REBUILD)
-        self._session = open_session(folder / SCAN, ["CPUExecutionProvider"])
+        self._session = open_session(folder / SCAN, CPU)
 
     def cosines(self, queries: Floats) -> Floats:
         """See :class:`Scan`."""

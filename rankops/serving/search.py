@@ -35,8 +35,9 @@ async def search(request: Request) -> Response:
     engine = service.engine_of(SearchEngine)
     seen = observed()
     with seen.timed("parse"):
-        query, k = await _arguments(request)
-        wish = Wish(normalize_query(query), k, service.config.min_score)
+        asked = await read_request(request, request.app.state.requests.search)
+        query = asked.query
+        wish = Wish(normalize_query(query), asked.k, service.config.min_score)
         when = request_time(request, service)
     seen.query = query
     answer = await service.search(engine, wish, fresh=_fresh(request))
@@ -66,11 +67,6 @@ async def search(request: Request) -> Response:
 def _fresh(request: Request) -> bool:
     wanted = request.headers.get("cache-control")
     return wanted is not None and any(word in wanted.lower() for word in ("no-cache", "no-store"))
-
-
-async def _arguments(request: Request) -> tuple[str, int]:
-    asked = await read_request(request, request.app.state.requests.search)
-    return asked.query, asked.k
 
 
 def request_time(request: Request, service: Service) -> datetime:
