@@ -2,8 +2,9 @@
 
 Published sets keep the labels of their test split back. A model must be judged all the same before it is released, so
 labelled queries are held out in its place. Where the dev split is large, half of its groups are judged on and the
-other half keeps its own work (choosing steps, weights and thresholds). Where it is small all of it is judged on, and a
-fifth of the train groups takes its place. Groups of near-duplicates stay together.
+other half keeps its own work (choosing steps, weights and thresholds). Where it is small all of it is judged on, with
+as many train groups as a gate asks for, and a fifth of the other train groups takes its place. Groups of
+near-duplicates stay together.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from rankops.dataset import Dataset, Split
 
 LARGE_DEV = 400
 """Judged dev queries from which on half of them suffice to judge on."""
+ENOUGH_JUDGED = 30
+"""Queries with something relevant that are judged on, at most half of what there is: as many as a gate asks for."""
 _DEV_SHARE = 5
 _SEED = 20240607
 
@@ -37,8 +40,11 @@ def with_held_out(dataset: Dataset) -> Dataset:
         moved: dict[str, Split] = dict.fromkeys(dev[: len(dev) // 2], "test")
         told = "half of the dev split's groups"
     else:
-        moved = {**dict.fromkeys(dev, "test"), **dict.fromkeys(train[: max(1, len(train) // _DEV_SHARE)], "dev")}
-        told = "the dev split; a fifth of the train groups is dev instead"
+        judged_too = _until_enough(dataset, labelled, dev, train)
+        rest = train[len(judged_too) :]
+        in_place = rest[: max(1, len(rest) // _DEV_SHARE)]
+        moved = {**dict.fromkeys([*dev, *judged_too], "test"), **dict.fromkeys(in_place, "dev")}
+        told = f"the dev split and {len(judged_too)} train groups; a fifth of the other train groups is dev instead"
     split = pl.col("group_id").replace_strict(moved, default=pl.col("split"), return_dtype=pl.String)
     unlabelled = dataset.queries.filter(pl.col("split") == "test").height
     queries = dataset.queries.filter(pl.col("split") != "test").with_columns(split.alias("split"))
@@ -56,6 +62,18 @@ def given_back(dataset: Dataset, to: Split) -> Dataset:
     split = pl.when(pl.col("split") == "test").then(pl.lit(to)).otherwise(pl.col("split"))
     info = {**dataset.info, "given_back": f"the test queries are in the {to} split"}
     return replace(dataset, queries=dataset.queries.with_columns(split.alias("split")), info=info)
+
+
+def _until_enough(dataset: Dataset, labelled: pl.DataFrame, dev: list[str], train: list[str]) -> list[str]:
+    """The first train groups that, with the dev split's, hold enough queries to judge on."""
+    relevant = dataset.judgements.filter(pl.col("grade") > 0)
+    sizes = dict(labelled.join(relevant, on="query_id", how="semi").group_by("group_id").len().iter_rows())
+    wanted = min(ENOUGH_JUDGED, sum(sizes.values()) // 2)
+    have, taken = sum(sizes.get(group, 0) for group in dev), 0
+    while have < wanted and taken < len(train) - 1:
+        have += sizes.get(train[taken], 0)
+        taken += 1
+    return train[:taken]
 
 
 def _groups(labelled: pl.DataFrame, split: Split) -> list[str]:

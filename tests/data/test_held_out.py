@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from rankops.data.held_out import LARGE_DEV, given_back, with_held_out
+from rankops.data.held_out import ENOUGH_JUDGED, LARGE_DEV, given_back, with_held_out
 from rankops.data.registry import read_folder
 from rankops.dataset import COLUMNS, Dataset
 from rankops.errors import BadInput
@@ -35,9 +35,23 @@ def counts(dataset: Dataset) -> dict[str, int]:
 
 
 def test_a_small_dev_split_is_judged_on_and_a_fifth_of_train_takes_its_place() -> None:
-    found = with_held_out(labelled(train=50, dev=20, test=30))
-    assert counts(found) == {"train": 40, "dev": 10, "test": 20}
+    found = with_held_out(labelled(train=50, dev=40, test=30))
+    assert counts(found) == {"train": 40, "dev": 10, "test": 40}
     assert all(query.startswith("dev") for query in found.split("test")["query_id"])
+
+
+def test_a_dev_split_too_small_for_a_gate_is_joined_by_train_groups() -> None:
+    found = with_held_out(labelled(train=50, dev=20, test=30))
+    assert counts(found) == {"train": 32, "dev": 8, "test": ENOUGH_JUDGED}
+    assert found.queries.group_by("group_id").agg(pl.col("split").n_unique())["split"].max() == 1
+
+
+def test_at_most_half_of_the_labels_are_judged_on() -> None:
+    assert counts(with_held_out(labelled(train=20, dev=4, test=30))) == {"train": 10, "dev": 2, "test": 12}
+
+
+def test_what_is_left_out_is_told() -> None:
+    found = with_held_out(labelled(train=50, dev=20, test=30))
     assert found.info["held_out"]["test queries without labels, left out"] == 30
 
 
@@ -63,8 +77,8 @@ def test_what_is_judged_already_or_cannot_be_stays_as_it_is(given: Callable[[], 
 
 def test_the_held_out_queries_go_back_to_where_they_are_learned_from() -> None:
     found = with_held_out(labelled(train=50, dev=20, test=30))
-    assert counts(given_back(found, "train")) == {"train": 60, "dev": 10, "test": 0}
-    assert counts(given_back(found, "dev")) == {"train": 40, "dev": 30, "test": 0}
+    assert counts(given_back(found, "train")) == {"train": 62, "dev": 8, "test": 0}
+    assert counts(given_back(found, "dev")) == {"train": 32, "dev": 38, "test": 0}
 
 
 def test_a_strange_folder_is_refused(tmp_path: Path) -> None:
