@@ -12,18 +12,19 @@ import platform
 import subprocess
 from pathlib import Path
 
+from rankops.cpu import CPUINFO, cpu_flags
 from rankops.errors import BadInput
 from rankops.specs import Target
 
 
-def detect_target(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str | None = None) -> Target:
+def detect_target(cpuinfo: Path = CPUINFO, machine: str | None = None) -> Target:
     """The CPU target of this machine. Raises :class:`BadInput` for an x86 CPU without AVX2 and for unknown ones."""
     machine = (machine or platform.machine()).lower()
     if machine in ("aarch64", "arm64"):
         return "cpu-arm64"
     if machine not in ("x86_64", "amd64"):
         raise BadInput(f"there is no target for a {machine} CPU", "run compression on x86-64 or ARM64")
-    flags = _flags(cpuinfo)
+    flags = cpu_flags(cpuinfo)
     if "avx512_vnni" in flags:
         return "cpu-avx512-vnni"
     if "avx2" in flags or not flags:  # no /proc (macOS, Windows): every x86-64 CPU of the last decade has AVX2
@@ -55,7 +56,7 @@ def available_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def cpu_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+def cpu_name(cpuinfo: Path = CPUINFO) -> str:
     """What the CPU calls itself, for people reading a measurement."""
     if cpuinfo.is_file():
         for line in cpuinfo.read_text().split("\n"):
@@ -72,10 +73,3 @@ def gpu_name() -> str:
     except (OSError, subprocess.SubprocessError):
         return "GPU of unknown name"
     return done.stdout.split("\n", 1)[0].strip()
-
-
-def _flags(cpuinfo: Path) -> frozenset[str]:
-    if not cpuinfo.is_file():
-        return frozenset()
-    lines = (line for line in cpuinfo.read_text().split("\n") if line.startswith("flags"))
-    return frozenset(next(lines, "flags:").split(":", 1)[1].split())

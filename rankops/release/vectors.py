@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rankops.cpu import cpu_flags
 from rankops.encoding import Encoder, OnnxEncoder
 from rankops.errors import IntegrityError
 from rankops.lexical import Floats
@@ -154,10 +155,6 @@ def _sessions(encoder: Encoder, count: int) -> Iterator[Callable[[Sequence[Seque
 
 def _instructions() -> str:
     """The vector instructions that matter to ONNX Runtime's kernels; empty where the system does not say."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return ""
-    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
     known = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm", "sve")
+    flags = cpu_flags()
     return " ".join(flag for flag in known if flag in flags)
