@@ -7,13 +7,12 @@ import time
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from rankops.serving.answered import log_answer, milliseconds, request_time
 from rankops.serving.answers import RecommendAnswer
 from rankops.serving.documented import READING, WORKING, documented
 from rankops.serving.engines.recommendation import RecommendEngine
 from rankops.serving.incoming import read_request
 from rankops.serving.observed import observed
-from rankops.serving.request_log import LogRecord
-from rankops.serving.search import request_time
 from rankops.serving.service import Service
 
 
@@ -39,18 +38,11 @@ async def recommend(request: Request) -> Response:
     observed().stage("search", time.perf_counter() - begun)
     if not found.product_ids:
         service.metrics.zero_results.inc()
-    took_ms = (time.perf_counter() - request.state.started) * 1e3
-    if service.request_log is not None:
-        record = LogRecord(
-            timestamp=when,
-            request_id=request.state.request_id,
-            query=" ".join(asked.items),
-            product_ids=found.product_ids,
-            top_score=found.scores[0] if found.scores else None,
-            latency_ms=took_ms,
-            release=engine.manifest.digest,
-        )
-        service.request_log.append(record)
+    took_ms = milliseconds(request)
+    query, top = " ".join(asked.items), found.scores[0] if found.scores else None
+    log_answer(
+        request, service, engine, when=when, query=query, product_ids=found.product_ids, top_score=top, took_ms=took_ms
+    )
     results = [
         {**engine.products[product_id], "score": score}
         for product_id, score in zip(found.product_ids, found.scores, strict=True)

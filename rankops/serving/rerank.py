@@ -9,14 +9,13 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from rankops.serving.answered import log_answer, milliseconds, request_time
 from rankops.serving.answers import PairsAnswer, RerankAnswer
 from rankops.serving.documented import READING, WORKING, documented
 from rankops.serving.engines.ranking import RankEngine
 from rankops.serving.incoming import read_value
 from rankops.serving.observed import observed
-from rankops.serving.request_log import LogRecord
 from rankops.serving.schemas import PairsRequest, Product, Requests, RerankRequest
-from rankops.serving.search import request_time
 from rankops.serving.service import Service
 from rankops.serving.web import ApiError
 from rankops.text import normalize_query
@@ -53,18 +52,9 @@ async def rerank(request: Request) -> Response:
     observed().query = asked.query
     results = await service.run(lambda: engine.rerank(asked.query, asked.product_ids, asked.texts, asked.k))
     observed().stage("encode", time.perf_counter() - begun)
-    took_ms = (time.perf_counter() - request.state.started) * 1e3
-    if service.request_log is not None:
-        record = LogRecord(
-            timestamp=when,
-            request_id=request.state.request_id,
-            query=normalize_query(asked.query),
-            product_ids=[result["product_id"] for result in results],
-            top_score=results[0]["score"],
-            latency_ms=took_ms,
-            release=engine.manifest.digest,
-        )
-        service.request_log.append(record)
+    took_ms = milliseconds(request)
+    ids, top, query = [result["product_id"] for result in results], results[0]["score"], normalize_query(asked.query)
+    log_answer(request, service, engine, when=when, query=query, product_ids=ids, top_score=top, took_ms=took_ms)
     return _answer(request, engine, took_ms, {"query": asked.query, "results": results})
 
 
@@ -73,7 +63,7 @@ async def _score_pairs(request: Request, service: Service, engine: RankEngine, a
     begun = time.perf_counter()
     scores = await service.run(lambda: engine.score(pairs))
     observed().stage("encode", time.perf_counter() - begun)
-    took_ms = (time.perf_counter() - request.state.started) * 1e3
+    took_ms = milliseconds(request)
     return _answer(request, engine, took_ms, {"results": [engine.verdict(score) for score in scores.tolist()]})
 
 

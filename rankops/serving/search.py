@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import time
-from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from rankops.serving.answered import log_answer, milliseconds, request_time
 from rankops.serving.answers import SearchAnswer
 from rankops.serving.documented import READING, WORKING, documented
 from rankops.serving.engines.retrieval import SearchEngine, Wish
 from rankops.serving.incoming import read_request
 from rankops.serving.observed import observed
-from rankops.serving.request_log import LogRecord
 from rankops.serving.service import Service
-from rankops.serving.web import ApiError
 from rankops.text import normalize_query
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False).encode
-REQUEST_TIME_HEADER = "X-Request-Time"
 
 
 @documented(
@@ -41,21 +37,20 @@ async def search(request: Request) -> Response:
         when = request_time(request, service)
     seen.query = query
     answer = await service.search(engine, wish, fresh=_fresh(request))
-    took_ms = (time.perf_counter() - request.state.started) * 1e3
+    took_ms = milliseconds(request)
     top = answer.scores[0] if answer.scores else None
     seen.attributes["results"] = len(answer.scores)
     service.metrics.found(top)
-    if service.request_log is not None:
-        record = LogRecord(
-            timestamp=when,
-            request_id=request.state.request_id,
-            query=wish.query,
-            product_ids=answer.product_ids,
-            top_score=top,
-            latency_ms=took_ms,
-            release=engine.manifest.digest,
-        )
-        service.request_log.append(record)
+    log_answer(
+        request,
+        service,
+        engine,
+        when=when,
+        query=wish.query,
+        product_ids=answer.product_ids,
+        top_score=top,
+        took_ms=took_ms,
+    )
     with seen.timed("serialize"):
         body = b'{"release":"%b","query":%b,"results":%b,"took_ms":%.3f,"request_id":"%b"}' % (
             *(engine.manifest.digest.encode(), _ENCODE(query).encode(), answer.json),
@@ -67,15 +62,3 @@ async def search(request: Request) -> Response:
 def _fresh(request: Request) -> bool:
     wanted = request.headers.get("cache-control")
     return wanted is not None and any(word in wanted.lower() for word in ("no-cache", "no-store"))
-
-
-def request_time(request: Request, service: Service) -> datetime:
-    """What the log says a request's time is: now, or the header's where replays are trusted."""
-    given = request.headers.get(REQUEST_TIME_HEADER)
-    if given is None or not service.config.trust_request_time:
-        return datetime.now(UTC)
-    try:
-        when = datetime.fromisoformat(given)
-    except ValueError as error:
-        raise ApiError(400, f"{REQUEST_TIME_HEADER} is not an ISO 8601 time: {given!r}") from error
-    return when.replace(tzinfo=UTC) if when.tzinfo is None else when
