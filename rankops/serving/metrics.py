@@ -149,6 +149,10 @@ class Metrics:
             self.swaps.labels(outcome)
         for outcome in ("written", "dropped", "failed"):
             self.log_records.labels(outcome)
+        for reason in ("missing", "unknown"):
+            self.key_refused.labels(reason)
+        for outcome in ("loaded", "failed"):
+            self.key_reloads.labels(outcome)
         self.errors.labels("internal")
         self.server_info.labels(_version("rankops"), platform.python_version(), _version("onnxruntime")).set(1)
 

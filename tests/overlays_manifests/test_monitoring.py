@@ -224,6 +224,15 @@ def refused(reason: str, a_minute: int) -> list[dict[str, str]]:
     ]
 
 
+def keys(reason: str, a_minute: int) -> list[dict[str, str]]:
+    """Of 1000 requests a minute."""
+    return [
+        series("rankops_key_refused_total", f"0+{a_minute}x60", reason=reason, **TARGET),
+        series("rankops_requests_total", f"0+{1000 - a_minute}x60", code="200", **SEARCH),
+        series("rankops_requests_total", f"0+{a_minute}x60", code="401", **SEARCH),
+    ]
+
+
 def cache(hits: str) -> list[dict[str, str]]:
     """Beside 500 misses in five minutes."""
     return [
@@ -298,6 +307,14 @@ SCENARIOS: list[Scenario] = [
      [series("rankops_swaps_total", "0x20 1x40", outcome="refused", pod="a", **TARGET)], "40m", []),
     ("releases are taken up", "RankopsSwapRefused",
      [series("rankops_swaps_total", "0+1x60", outcome="ok", pod="a", **TARGET)], "25m", []),
+    ("a server's file of keys is broken", "RankopsKeysBroken",
+     [series("rankops_keys_broken", "0x5 1x40", pod="a", **TARGET), series("rankops_keys_broken", "0x50", pod="b", **TARGET)],
+     "15m", [{**HERE, "pod": "a"}]),
+    ("a broken file is put right at once", "RankopsKeysBroken",
+     [series("rankops_keys_broken", "0x5 1x2 0x40", pod="a", **TARGET)], "15m", []),
+    ("a caller's key has expired", "RankopsKeysRefused", keys("unknown", 100), "20m", [HERE]),
+    ("somebody tries a few keys", "RankopsKeysRefused", keys("unknown", 10), "20m", []),
+    ("somebody calls without a key", "RankopsKeysRefused", keys("missing", 100), "20m", []),
     ("the cache is of no use any more", "RankopsCacheCollapsed", cache("0+250x320 80000+10x40"), "1700m", [HERE]),
     ("a swap empties the cache", "RankopsCacheCollapsed", cache("0+250x320 80000x2 80000+250x38"), "1650m", []),
     ("the cache never was of use", "RankopsCacheCollapsed", cache("0+10x360"), "1700m", []),

@@ -24,6 +24,7 @@ from typing import Any
 import pytest
 import yaml
 
+from rankops.serving.api_keys import new_key
 from rankops.serving.caller import TIMEOUT_HEADER
 from tests.overlays_manifests.conftest import Objects, one
 from tests.overlays_manifests.test_monitoring import GRAFANA, expressions, filled, panels
@@ -86,7 +87,7 @@ class Live:
         return found
 
 
-def traffic(address: str, rounds: int) -> None:
+def traffic(address: str, rounds: int, secret: str) -> None:
     """Searches (some asked twice, some too late, some bad), an inference, and probes, on one connection."""
     connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=20)
     trace = {"traceparent": f"00-{'c' * 32}-{'d' * 16}-01"}
@@ -102,7 +103,7 @@ def traffic(address: str, rounds: int) -> None:
             ("POST", "/v2/models/retriever/infer", infer, {}),
             ("GET", "/readyz", None, {}),
         ):
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, {**headers, "X-Api-Key": secret})
             connection.getresponse().read()
     connection.close()
 
@@ -124,7 +125,9 @@ def live(_canary: Objects, shop: Shop, tmp_path_factory: pytest.TempPathFactory)
     groups = one(_canary, "PrometheusRule")["spec"]["groups"]
     (root / "rules.yaml").write_text(yaml.safe_dump({"groups": hasten(groups)}))
     exporter, port = Exporter(), free_port()
-    good = shop.config(request_log=root / "a", request_log_seconds=0.2, drain_seconds=1)
+    secret, key = new_key("shop")
+    (root / "keys").write_text(key.line())
+    good = shop.config(request_log=root / "a", request_log_seconds=0.2, drain_seconds=1, api_keys=root / "keys")
     nothing_found = shop.config(min_score=2.0, request_log=root / "b", request_log_seconds=0.2, drain_seconds=1)
     with running(good) as first, running(nothing_found) as second:
         targets = [
@@ -154,8 +157,8 @@ def live(_canary: Objects, shop: Shop, tmp_path_factory: pytest.TempPathFactory)
             until(lambda: _is_ready(found.url), "Prometheus never became ready")
             until(lambda: len(found.query("rankops_ready == 1")) == 2, "the servers were never scraped")
             for _ in range(4):  # a rate needs increases between scrapes
-                traffic(first, 5)
-                traffic(second, 5)
+                traffic(first, 5, secret)
+                traffic(second, 5, secret)
                 time.sleep(1.2)
             yield found
         finally:
