@@ -5,9 +5,12 @@ from __future__ import annotations
 from io import BytesIO
 from typing import Any
 
+from rankops.compression.labels import Box, place_names
 from rankops.compression.report import CompressionReport, RungResult
 
 _CURVES = 3
+_MARK = 8
+"""Points across."""
 _OTHERS = ("#6b7785", "#c77d0a", "#7a4fb5", "#2a8f5a")
 _BEFORE, _AFTER, _LOST, _BUDGET = "#9aa5b1", "#1f6feb", "#6b7785", "#c0392b"
 
@@ -40,25 +43,16 @@ def relevance_against_latency(report: CompressionReport) -> bytes:
     """
     rows = [row for row in (report.reference, *report.rungs) if row.p50_ms is not None]
     unscored = sorted((row for row in rows if row.relevance is None), key=lambda row: row.p50_ms or 0.0)
-    figure = _figure(7.2, 3.0 + 0.22 * len(unscored))
-    axes, rest = figure.subplots(2, 1, sharex=True, height_ratios=[10, 1 + len(unscored)])
-    reference = report.reference.relevance or 0.0
-    axes.axhline(reference, color=_BEFORE, linewidth=1)
-    axes.axhline(reference * (1 - report.quality_budget), color=_BUDGET, linestyle="--", linewidth=1)
-    scored = sorted((row for row in rows if row.relevance is not None), key=lambda row: row.p50_ms or 0.0)
-    for place, row in enumerate(scored):
-        _interval(axes, row, reference)
-        _label(axes, row, row.relevance or 0.0, "o", above=place % 2 == 1)
-    _frontier(axes, rows)
-    for place, row in enumerate(unscored):
-        _label(rest, row, -place, "|")
-    axes.margins(y=0.25)
-    axes.set_ylabel("relevance on dev")
-    axes.set_title(f"{report.model} on {report.target}: the budget's lower edge is dashed", fontsize=9, loc="left")
-    rest.set_ylim(-len(unscored) + 0.3, 0.7)
-    rest.set_yticks([])
-    rest.set_ylabel("not\nscored", fontsize=8)
-    _latency_axis(rest, [row.p50_ms or 0.0 for row in rows])
+    scored = [row for row in rows if row.relevance is not None]
+    figure = _figure(7.2, 3.0 + 0.22 * len(unscored) + 0.12 * max(0, len(scored) - 6))
+    heights = [10, 1 + len(unscored)] if unscored else [10]
+    panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    _scored(panels[0], scored, report)
+    panels[0].set_title(f"{report.model} on {report.target}: the budget's lower edge is dashed", fontsize=9, loc="left")
+    if unscored:
+        _unscored(panels[1], unscored)
+    _latency_axis(panels[-1], [row.p50_ms or 0.0 for row in rows])
+    _names(figure, panels[0], scored, report.reference.relevance or 0.0)
     return _png(figure)
 
 
@@ -96,37 +90,92 @@ def _curve(axes: Any, row: RungResult, batch: int, colour: str) -> None:
     axes.set_xticks(lengths)
 
 
+def _scored(axes: Any, rows: list[RungResult], report: CompressionReport) -> None:
+    """Marks with their intervals, the reference, the budget, the frontier; names come when the axes are final."""
+    from matplotlib.ticker import MaxNLocator
+
+    reference = report.reference.relevance or 0.0
+    axes.axhline(reference, color=_BEFORE, linewidth=1)
+    axes.axhline(reference * (1 - report.quality_budget), color=_BUDGET, linestyle="--", linewidth=1)
+    for row in rows:
+        _interval(axes, row, reference)
+        axes.plot(
+            [row.p50_ms], [row.relevance], marker="o", markersize=_MARK, color=_colour(row), markeredgecolor="white"
+        )
+    _frontier(axes, rows)
+    axes.margins(y=0.25)
+    axes.yaxis.set_major_locator(MaxNLocator(5))  # ticks that do not change once the layout was made for them
+    axes.set_ylabel("relevance on dev")
+
+
+def _unscored(axes: Any, rows: list[RungResult]) -> None:
+    """A line of its own for each."""
+    for line, row in enumerate(rows):
+        axes.plot([row.p50_ms], [-line], marker="|", markersize=_MARK, color=_colour(row))
+        _name(axes, row, -line, (8, -3))
+    axes.set_ylim(-len(rows) + 0.3, 0.7)
+    axes.set_yticks([])
+    axes.set_ylabel("not\nscored", fontsize=8)
+
+
 def _interval(axes: Any, row: RungResult, reference: float) -> None:
     """A whisker over what the relevance could be on other queries, given the checkpoint's."""
     if row.interval is None or row.relevance is None:
         return
     low, high = (reference + edge for edge in row.interval)
-    colour = _AFTER if row.verdict == "won" else _LOST
-    axes.vlines(row.p50_ms, min(low, row.relevance), max(high, row.relevance), color=colour, linewidth=1, alpha=0.6)
+    axes.vlines(
+        row.p50_ms, min(low, row.relevance), max(high, row.relevance), color=_colour(row), linewidth=1, alpha=0.6
+    )
 
 
 def _frontier(axes: Any, rows: list[RungResult]) -> None:
     """A step line through the rungs that no faster one equals in relevance."""
     best: list[tuple[float, float]] = []
-    for row in sorted((row for row in rows if row.relevance is not None), key=lambda row: row.p50_ms or 0.0):
+    for row in sorted(rows, key=lambda row: row.p50_ms or 0.0):
         if not best or (row.relevance or 0.0) > best[-1][1]:
             best.append((row.p50_ms or 0.0, row.relevance or 0.0))
     if len(best) > 1:
         axes.step(*zip(*best, strict=True), where="post", color=_BEFORE, linewidth=1, linestyle=":")
 
 
-def _label(axes: Any, row: RungResult, height: float, marker: str, *, above: bool = False) -> None:
-    """A mark with its name: beside it, or below and above in turn where marks crowd."""
-    colour = {"won": _AFTER, "reference": _BEFORE}.get(row.verdict, _LOST)
-    axes.plot([row.p50_ms], [height], marker=marker, markersize=8, color=colour)
-    axes.annotate(
-        row.name,
-        (row.p50_ms, height),
-        (8, (8 if above else -14) if marker == "o" else -3),
-        textcoords="offset points",
-        fontsize=8,
-        color=colour,
+def _names(figure: Any, axes: Any, rows: list[RungResult], reference: float) -> None:
+    """Each mark's name where no other is; a thin line leads to those that had to move away."""
+    figure.draw_without_rendering()  # from here on pixels are known
+    pixel = figure.dpi / 72
+    texts = [_name(axes, row, row.relevance or 0.0, (0, 0)) for row in rows]
+    extents = [text.get_window_extent() for text in texts]
+    marks, lines = [], []
+    for row in rows:
+        low, high = (reference + edge for edge in row.interval or (0.0, 0.0))
+        (x, y), (_, bottom), (_, top) = axes.transData.transform(
+            [(row.p50_ms, row.relevance), (row.p50_ms, low), (row.p50_ms, high)]
+        )
+        half = _MARK / 2 * pixel
+        marks.append(Box(x - half, y - half, x + half, y + half))
+        lines += [Box(x - 1, min(bottom, y), x + 1, max(top, y))] if row.interval is not None else []
+    inside = axes.get_window_extent()
+    bounds = Box(inside.x0, inside.y0, inside.x1, inside.y1)
+    boxes = place_names(marks, [(extent.width, extent.height) for extent in extents], bounds, lines)
+    for row, text, extent, mark, box in zip(rows, texts, extents, marks, boxes, strict=True):
+        # the text's anchor lies at the mark; its extent says where its ink is from there
+        text.set_position(((box.left - extent.x0) / pixel, (box.bottom - extent.y0) / pixel))
+        if box.bottom > mark.middle[1] or box.top < mark.middle[1]:
+            ends = axes.transData.inverted().transform([mark.middle, box.nearest(*mark.middle)])
+            axes.plot(*ends.T, color=_colour(row), linewidth=0.8, zorder=4, scalex=False, scaley=False)
+
+
+def _name(axes: Any, row: RungResult, height: float, offset: tuple[float, float]) -> Any:
+    """A rung's name, ``offset`` points from its mark."""
+    text = axes.annotate(
+        row.name, (row.p50_ms, height), offset, textcoords="offset points", fontsize=8, color=_colour(row), zorder=5
     )
+    text.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0})  # on lines, still to be read
+    text.set_in_layout(False)
+    return text
+
+
+def _colour(row: RungResult) -> str:
+    return {"won": _AFTER, "reference": _BEFORE}.get(row.verdict, _LOST)
 
 
 def _latency_axis(axes: Any, values: list[float]) -> None:
