@@ -105,6 +105,14 @@ def open_session(path: Path, providers: Sequence[str], settings: SessionSettings
     return session
 
 
+def quiet_session(model: bytes) -> ort.InferenceSession:
+    """A session of one thread over a graph in memory, for looking into it."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    return ort.InferenceSession(model, options, providers=list(CPU))
+
+
 def _provider_options(name: str, settings: SessionSettings) -> dict[str, str]:
     if name != CUDA[0]:
         return {}

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankops.compression.feeds import feeds
 from rankops.errors import BadInput
 
 if TYPE_CHECKING:
     from rankops.compression.rungs import Calibration
 
 PERCENTILE = 99.99
-_MAX_TOKENS = 64
 
 
 def activation_ranges(base: Path, method: Calibration, operators: Sequence[str], texts: Sequence[Any]) -> Any:
@@ -64,17 +64,6 @@ def _by_length(columns: dict[str, list[list[int]]]) -> list[dict[str, list[list[
 
 
 def _inputs(base: Path, texts: Sequence[Any]) -> dict[str, list[list[int]]]:
-    """The graph's own inputs for each text (a string, or a pair of them)."""
-    import onnx
-
-    from rankops.onnx_session import read_tokenizer
-
-    tokenizer = read_tokenizer(base / "tokenizer.json", _MAX_TOKENS)
-    encoded = [tokenizer.encode(*((text,) if isinstance(text, str) else text)) for text in texts]
-    columns = {
-        "input_ids": [one.ids for one in encoded],
-        "attention_mask": [one.attention_mask for one in encoded],
-        "token_type_ids": [one.type_ids for one in encoded],
-    }
-    accepted = {tensor.name for tensor in onnx.load(str(base / "model.onnx"), load_external_data=False).graph.input}
-    return {name: column for name, column in columns.items() if name in accepted}
+    """The graph's own inputs for each text (a string, or a pair of them), by their names."""
+    samples = feeds(base, texts)
+    return {name: [sample[name][0].tolist() for sample in samples] for name in samples[0]}

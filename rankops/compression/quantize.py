@@ -13,6 +13,7 @@ from rankops.compression.sensitivity import matrices_after_gelu, most_sensitive
 from rankops.errors import BadInput
 from rankops.specs import Target
 
+_PRODUCTS = ("MatMul", "Attention")
 _STATIC = ("MatMul",)
 """What static int8 treats. Embeddings stay in fp32: they are looked up, not multiplied."""
 
@@ -46,6 +47,8 @@ def quantization_config(rung: Rung, target: Target, excluded: list[str] | None =
         "per_channel": rung.per_channel,
         "nodes_to_exclude": excluded or [],
     }
+    if rung.words == "fp32":
+        options["operators_to_quantize"] = list(_PRODUCTS)
     if rung.calibration:
         options["operators_to_quantize"] = list(_STATIC)
     if target == "cpu-arm64":

@@ -15,7 +15,7 @@ from rankops.compression.export import ExportTask, export_onnx, fuse
 from rankops.specs import Target
 
 Precision = Literal["fp32", "fp16", "int8"]
-Graph = Literal["plain", "O1", "O2", "O3", "O4", "lean", "apart"]
+Graph = Literal["plain", "O1", "O2", "O3", "O4", "lean", "split", "apart"]
 Calibration = Literal["minmax", "entropy", "percentile"]
 Spared = Literal["nothing", "after-gelu", "sensitive"]
 
@@ -24,17 +24,20 @@ Spared = Literal["nothing", "after-gelu", "sensitive"]
 class Rung:
     """One candidate artifact.
 
-    ``graph``: as exported, one of Optimum's levels, or ``lean`` (O3 with the nodes apart that a CPU runs faster so, and
-    embeddings folded; see :mod:`rankops.compression.lean`); ``apart`` is what static ranges need. The other switches
-    are for int8 only: one scale per output channel or per tensor; signed weights (u8s8) or unsigned (u8u8); 7-bit
-    weights (``reduce_range``) where the CPU's 16-bit sums would overflow; ``calibration`` fixes the activations' ranges
-    on real texts (static; None: each run finds its own, dynamic).
+    ``graph``: as exported, one of Optimum's levels, ``lean`` (O3 with the nodes apart that a CPU runs faster so, and
+    embeddings folded; see :mod:`rankops.compression.lean`) or ``split`` (lean, with attention's projection as a
+    product of its own); ``apart`` is what static ranges need. The other switches are for int8 only: one scale per
+    output channel or per tensor; signed weights (u8s8) or unsigned (u8u8); 7-bit weights (``reduce_range``) where the
+    CPU's 16-bit sums would overflow; ``calibration`` fixes the activations' ranges on real texts (static; None: each
+    run finds its own, dynamic).
 
     ``spared`` names the matrices that int8 per tensor serves badly: those behind a GELU (their inputs have outliers),
     or those that a scan found to cost the most. They stay in fp32, or with ``bits`` they get scales of their own for
     every ``block`` numbers of weights and inputs, which is slower than int8 and far faster than fp32. ``bits`` with
     nothing spared treats every matrix so.
 
+    ``words``: how the table of word embeddings is kept.
+    ``smooth``: outliers of activations are moved into the weights first (:mod:`rankops.compression.smooth`).
     ``student``: made from the pruned and distilled student instead of the checkpoint.
     ``thorough``: tried only where the spec asks for the thorough ladder.
     """
@@ -49,6 +52,8 @@ class Rung:
     spared: Spared = "nothing"
     bits: Literal[0, 4, 8] = 0
     block: int = 32
+    smooth: bool = False
+    words: Literal["int8", "fp32"] = "int8"
     student: bool = False
     thorough: bool = False
 
@@ -65,11 +70,14 @@ class Rung:
             f"{self.graph} graph",
             "per channel" if self.per_channel else "per tensor",
             weights,
+            *(["smoothed activations"] if self.smooth else []),
         ]
         blocks = f"{self.bits} bits in blocks of {self.block}" if self.bits else "fp32"
         spared = {"nothing": "", "after-gelu": " after GELU", "sensitive": " for the most sensitive matrices"}
         if self.bits or self.spared != "nothing":
             parts.append(blocks + (spared[self.spared] or " for all matrices"))
+        if self.words == "fp32":
+            parts.append("word embeddings in fp32")
         return ", ".join(parts)
 
 
@@ -87,9 +95,12 @@ def _cpu(*, reduce_range: bool = False, unsigned: bool = False) -> tuple[Rung, .
     """The ladder of a CPU. ``unsigned``: u8u8 is worth a try beside u8s8."""
     lean = Rung("int8-lean", "int8", reduce_range=reduce_range)
     rungs = [
+        replace(lean, name="int8-smooth", smooth=True),
         lean,
-        Rung("int8-lean-mixed", "int8", reduce_range=reduce_range, spared="sensitive", bits=8),
-        Rung("int8-blocks", "int8", reduce_range=reduce_range, bits=8),
+        replace(lean, name="int8-smooth-blocks", graph="split", smooth=True, bits=8, words="fp32"),
+        replace(lean, name="int8-smooth-mixed", smooth=True, spared="after-gelu", bits=8, thorough=True),
+        Rung("int8-lean-mixed", "int8", reduce_range=reduce_range, spared="sensitive", bits=8, thorough=True),
+        Rung("int8-blocks", "int8", reduce_range=reduce_range, bits=8, thorough=True),
         Rung("int8-lean-spared", "int8", reduce_range=reduce_range, spared="sensitive", thorough=True),
         Rung("int8-fused", "int8", "O3", reduce_range=reduce_range, thorough=True),
         Rung("int8-fused-mixed", "int8", "O3", reduce_range=reduce_range, spared="after-gelu", thorough=True),
@@ -102,7 +113,7 @@ def _cpu(*, reduce_range: bool = False, unsigned: bool = False) -> tuple[Rung, .
         ),
     ]
     if unsigned:
-        rungs.insert(1, replace(lean, name="int8-lean-u8u8", signed=False, reduce_range=False))
+        rungs.insert(2, replace(lean, name="int8-lean-u8u8", signed=False, reduce_range=False))
     return (*rungs, *_FLOAT)
 
 
@@ -165,7 +176,7 @@ class Workshop:
         """The rung's ``model.onnx``. Raises whatever Optimum or ONNX Runtime raises for graphs they cannot treat."""
         from rankops.compression.quantize import quantize
 
-        base = self.graph(rung.graph)
+        base = self.smoothed(rung.graph) if rung.smooth else self.graph(rung.graph)
         folder = self._scratch / rung.name
         folder.mkdir()
         if rung.precision == "int8":
@@ -174,16 +185,28 @@ class Workshop:
             shutil.copyfile(base / "model.onnx", folder / "model.onnx")
         return folder / "model.onnx"
 
+    def smoothed(self, graph: Graph) -> Path:
+        """The folder of that graph with smoothed activations, made once."""
+        from rankops.compression.smooth import smooth
+
+        folder = self._scratch / f"smooth-{graph}"
+        return folder if folder.is_dir() else smooth(self.graph(graph), folder, self._texts)
+
     def graph(self, graph: Graph) -> Path:
         """The folder of the checkpoint's graph before quantization, made once."""
-        from rankops.compression.lean import fold_embeddings
+        from rankops.compression.lean import fold_embeddings, split_attention
 
         exported = self.export()
         if graph == "plain":
             return exported
         folder = self._scratch / f"graph-{graph}"
-        if not (folder / "model.onnx").is_file():
-            fuse(exported, folder, "O3" if graph == "O4" else graph, fp16=graph == "O4")
-            if graph in ("lean", "apart") and self._task == "feature-extraction":
-                fold_embeddings(folder / "model.onnx")
+        if (folder / "model.onnx").is_file():
+            return folder
+        if graph == "split":
+            shutil.copytree(self.graph("lean"), folder)
+            split_attention(folder / "model.onnx")
+            return folder
+        fuse(exported, folder, "O3" if graph == "O4" else graph, fp16=graph == "O4")
+        if graph in ("lean", "apart") and self._task == "feature-extraction":
+            fold_embeddings(folder / "model.onnx")
         return folder

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from rankops.compression.feeds import feeds
 from rankops.compression.targets import available_cores
 from rankops.errors import BadInput
+from rankops.onnx_session import quiet_session
 
 SHARE = 0.5
 """The most sensitive matrices are the fewest that together cause this share of the loss."""
 _TEXTS = 24
-_MAX_TOKENS = 64
 _KINDS = ("MatMul", "Attention")
 SCAN = "sensitivity.json"
 
@@ -76,12 +77,12 @@ def scan(base: Path, texts: Sequence[Any], *, per_channel: bool = True) -> list[
     import onnx
 
     model = onnx.load(str(base / "model.onnx"))
-    feeds = _feeds(base, texts[:: max(1, len(texts) // _TEXTS)][:_TEXTS])
-    reference = _vectors(model, feeds)
+    samples = feeds(base, texts[:: max(1, len(texts) // _TEXTS)][:_TEXTS])
+    reference = _vectors(model, samples)
     nodes = _weighted(model.graph)
 
     def loss(node: Any) -> Sensitivity:
-        cosine = np.einsum("ij,ij->i", reference, _vectors(_rounded(model, node.name, per_channel), feeds))
+        cosine = np.einsum("ij,ij->i", reference, _vectors(_rounded(model, node.name, per_channel), samples))
         return Sensitivity(node.name, node.op_type, max(0.0, float(1 - cosine.mean())))
 
     with ThreadPoolExecutor(available_cores()) as pool:
@@ -122,38 +123,16 @@ def _rounded(model: Any, name: str, per_channel: bool) -> Any:
     return copy
 
 
-def _feeds(base: Path, texts: Sequence[Any]) -> list[dict[str, np.ndarray]]:
-    """Ids, mask and types of each text (a string or a pair), alone."""
-    from rankops.onnx_session import read_tokenizer
-
-    tokenizer = read_tokenizer(base / "tokenizer.json", _MAX_TOKENS)
-    encoded = [tokenizer.encode(*((text,) if isinstance(text, str) else text)) for text in texts]
-    return [
-        {
-            "input_ids": np.array([one.ids], dtype=np.int64),
-            "attention_mask": np.ones((1, len(one.ids)), dtype=np.int64),
-            "token_type_ids": np.array([one.type_ids], dtype=np.int64),
-        }
-        for one in encoded
-    ]
-
-
-def _vectors(model: Any, feeds: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
+def _vectors(model: Any, samples: Sequence[dict[str, np.ndarray]]) -> np.ndarray:
     """Unit rows whose products say how alike two models are.
 
     One row a text, the mean of its tokens' vectors; for a model that answers with one logit, one row of the centred
     logits of all texts, so that the product is their correlation.
     """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    names = {tensor.name for tensor in session.get_inputs()}
+    session = quiet_session(model.SerializeToString())
     rows = []
-    for feed in feeds:
-        output = session.run(None, {name: value for name, value in feed.items() if name in names})[0]
+    for feed in samples:
+        output = session.run(None, feed)[0]
         rows.append(output[0].mean(axis=0) if output.ndim == 3 else output[0])
     found = np.stack(rows)
     if found.shape[1] == 1:

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from rankops.compression.lean import fold_embeddings
+from rankops.compression.lean import fold_embeddings, split_attention
 from rankops.compression.rungs import Rung, Workshop
 from rankops.compression.sensitivity import most_sensitive, scan
 from rankops.errors import BadInput
@@ -47,6 +47,17 @@ def test_a_lean_graph_keeps_sums_and_norms_apart_and_answers_as_the_plain_one(wo
     assert left[1, :3] == pytest.approx(right[1, :3], abs=2e-3)
 
 
+def test_a_split_graph_projects_apart_and_answers_as_the_lean_one(workshop: Workshop) -> None:
+    lean, split = (workshop.graph(graph) / "model.onnx" for graph in ("lean", "split"))
+    assert (kinds(split)["Attention"], kinds(split)["MultiHeadAttention"]) == (0, 2)
+    ids, mask = [[2, 4, 12, 3], [2, 5, 3, 0]], [[1, 1, 1, 1], [1, 1, 1, 0]]
+    left, right = hidden(lean, ids, mask), hidden(split, ids, mask)
+    assert left[0] == pytest.approx(right[0], abs=1e-5)
+    assert left[1, :3] == pytest.approx(right[1, :3], abs=1e-5)  # the padding is masked
+    with pytest.raises(BadInput, match="no fused attention"):
+        split_attention(split)
+
+
 def test_embeddings_of_another_form_stay_as_they_are(workshop: Workshop, tmp_path: Path) -> None:
     model = onnx.load(str(workshop.graph("O1") / "model.onnx"))
     for node in model.graph.node:
@@ -79,7 +90,12 @@ def test_the_scan_finds_the_matrix_that_was_made_hard_to_round(workshop: Worksho
 
 def test_rungs_that_need_texts_say_so(checkpoint: Path, tmp_path: Path) -> None:
     bare = Workshop(checkpoint, tmp_path, "cpu-avx512-vnni")
-    for rung in (Rung("a", "int8", spared="sensitive"), Rung("b", "int8", "apart", calibration="minmax")):
+    rungs = [
+        Rung("a", "int8", spared="sensitive"),
+        Rung("b", "int8", "apart", calibration="minmax"),
+        Rung("c", "int8", smooth=True),
+    ]
+    for rung in rungs:
         with pytest.raises(BadInput, match="texts"):
             bare.build(rung)
 
@@ -91,6 +107,15 @@ def test_blocks_replace_the_matrices_that_int8_would_have_taken(workshop: Worksh
     assert mixed["MatMulNBits"] + mixed["MatMulInteger"] == 6
     assert every["QAttention"] == mixed["QAttention"] == 2
     assert len(workshop.spared["some"]) == mixed["MatMulNBits"]
+
+
+def test_split_and_smoothed_every_matrix_is_in_blocks_and_words_stay_in_fp32(workshop: Workshop) -> None:
+    rung = Rung("every", "int8", "split", bits=8, smooth=True, words="fp32")
+    found = kinds(workshop.build(rung))
+    assert (found["MatMulNBits"], found["MatMul"], found["QAttention"]) == (8, 0, 0)
+    assert found["DequantizeLinear"] == 0  # the words' table
+    assert "smoothed" in rung.what
+    assert "fp32" in rung.what
 
 
 @pytest.mark.parametrize("way", ["minmax", "entropy", "percentile"])
