@@ -25,12 +25,16 @@ def advise(facts: Facts) -> list[Advice]:
     return sorted(found, key=lambda a: (a.basis != "measured", -(a.gain or 0.0)))
 
 
+def proven(variant: Variant) -> bool:
+    """Whether a changed setting is better beyond doubt, and by enough to speak of."""
+    return variant.interval[0] > 0 and variant.gain >= LEAST and variant.meets_objective
+
+
 def settings(facts: Facts) -> Iterator[Advice]:
     """The best measured value of each setting that was varied: its whole interval must lie above the least gain."""
     best: dict[str, Variant] = {}
     for variant in facts.variants:
-        proven = variant.interval[0] > 0 and variant.gain >= LEAST and variant.meets_objective
-        if proven and (variant.setting not in best or variant.gain > best[variant.setting].gain):
+        if proven(variant) and (variant.setting not in best or variant.gain > best[variant.setting].gain):
             best[variant.setting] = variant
     for setting, variant in best.items():
         words = _WORDS.get(setting, f"set {setting} to {{value}} (now {{default}})")

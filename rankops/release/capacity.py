@@ -7,6 +7,18 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 
+class MeasuredSession(BaseModel):
+    """How a release's model is best run: what its server does where no setting says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    threads: int = Field(default=1, ge=1, le=64, description="cores of one run of the model")
+    arena: bool = Field(default=True, description="whether working memory is kept between runs")
+    tried: list[dict[str, Any]] = Field(
+        default_factory=list, description="each other setting: its gain in throughput against one thread with an arena"
+    )
+
+
 class ReleaseCapacity(BaseModel):
     """Queries a second of one server process at the latency objective, and what it used there.
 
@@ -48,6 +60,7 @@ class ReleaseCapacity(BaseModel):
         default_factory=dict, description="what the server said of itself: mean ms by stage, batch size, refusals"
     )
     settings: dict[str, Any] = Field(default_factory=dict, description="server settings that differ from the defaults")
+    session: MeasuredSession | None = Field(default=None, description="where other sessions of the model were tried")
     machine: str = ""
     seconds: float = Field(default=0.0, description="how long the measurement took")
     reason: str | None = Field(default=None, description="why nothing was measured")

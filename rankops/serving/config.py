@@ -14,6 +14,7 @@ from rankops.errors import BadInput
 
 if TYPE_CHECKING:
     from rankops.onnx_session import SessionSettings
+    from rankops.release.manifest import ReleaseManifest
 
 
 class ServerConfig(BaseModel):
@@ -132,11 +133,17 @@ class ServerConfig(BaseModel):
     provider: Literal["cpu", "cuda"] = Field(
         default="cpu", description="what runs the model: cpu, or cuda (needs onnxruntime-gpu and a GPU)"
     )
-    session_threads: int = Field(
-        default=1, ge=1, le=64, description="cores of one run of the model; more only where cores are idle"
+    session_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="cores of one run of the model; more only where cores are idle (default: what was measured to be "
+        "best for the release, else 1)",
     )
-    session_arena: Literal["on", "off"] = Field(
-        default="on", description="keep the model's working memory between runs"
+    session_arena: Literal["on", "off"] | None = Field(
+        default=None,
+        description="keep the model's working memory between runs (default: what was measured to be best for the "
+        "release, else on)",
     )
     device: int = Field(default=0, ge=0, description="number of the GPU")
 
@@ -147,12 +154,14 @@ class ServerConfig(BaseModel):
 
         return CUDA if self.provider == "cuda" else CPU
 
-    @property
-    def session(self) -> SessionSettings:
-        """How the model's session computes."""
+    def session(self, release: ReleaseManifest) -> SessionSettings:
+        """How the session of a release's model computes: as set here, else as measured for the release."""
         from rankops.onnx_session import SessionSettings
+        from rankops.release.capacity import MeasuredSession
 
-        return SessionSettings(self.session_threads, self.session_arena == "on", self.device)
+        measured = (release.capacity and release.capacity.session) or MeasuredSession()
+        arena = measured.arena if self.session_arena is None else self.session_arena == "on"
+        return SessionSettings(self.session_threads or measured.threads, arena, self.device)
 
     @model_validator(mode="before")
     @classmethod

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rankops.errors import RankopsError
 from rankops.specs import ModelSpec
 
 if TYPE_CHECKING:
+    from rankops.capacity.measure import Plan
     from rankops.capacity.sizing import Peak
-    from rankops.release.capacity import ReleaseCapacity
+    from rankops.release.capacity import MeasuredSession, ReleaseCapacity
     from rankops.release.manifest import ReleaseManifest
 
 Progress = Callable[[str], None]
@@ -43,6 +46,7 @@ def measured_capacity(
     """What the server carries here; without a figure, but with the reason, where this machine is not its target."""
     import tempfile
 
+    from rankops.advice.session import as_settings
     from rankops.capacity.measure import Plan, measure_release
     from rankops.compression.targets import can_measure, cpu_name
     from rankops.release.capacity import ReleaseCapacity
@@ -57,10 +61,28 @@ def measured_capacity(
     if reason is not None:
         return ReleaseCapacity(objective_ms=serving.latency_objective_ms, target=manifest.target, reason=reason)
     plan = Plan(serving.latency_objective_ms, serving.capacity_seconds, server_cores(serving.resources.cpu))
-    progress(f"release: measuring capacity for about {1.5 * plan.seconds:.0f} s on {plan.cores} core(s)")
+    progress(f"release: measuring capacity for about {2.5 * plan.seconds:.0f} s on {plan.cores} core(s)")
     with tempfile.TemporaryDirectory(prefix="rankops-key-") as scratch:
         public = public_half(signing_key, Path(scratch))
-        return measure_release(bundle, public, plan, machine=cpu_name(), progress=progress)
+        session = measured_session(bundle, manifest, public, plan, progress)
+        if session is not None:
+            plan = replace(plan, settings=as_settings(session))
+        found = measure_release(bundle, public, plan, machine=cpu_name(), progress=progress)
+    return found.model_copy(update={"session": session})
+
+
+def measured_session(
+    bundle: Path, manifest: ReleaseManifest, public_key: Path, plan: Plan, progress: Progress
+) -> MeasuredSession | None:
+    """How the server opens the model on a CPU; None where that is no question, or the server does not come up."""
+    from rankops.advice.session import measure_session
+
+    if manifest.task == "recommendation" or not manifest.target.startswith("cpu-"):
+        return None
+    try:
+        return measure_session(bundle, public_key, replace(plan, seconds=plan.seconds / 2), progress=progress)
+    except (RankopsError, OSError):
+        return None  # the measurement of the capacity says why
 
 
 def server_cores(cpu_request: str) -> int:

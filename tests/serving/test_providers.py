@@ -9,6 +9,7 @@ import pytest
 from rankops.encoding import OnnxEncoder
 from rankops.errors import BadInput
 from rankops.onnx_session import CPU, CUDA, SessionSettings, open_session, run_session
+from rankops.release.capacity import MeasuredSession, ReleaseCapacity
 from rankops.serving.config import read_config
 from rankops.serving.engines import load_engine
 from rankops.serving.engines.retrieval import SearchEngine, Wish
@@ -24,13 +25,26 @@ def test_cuda_where_there_is_none_is_refused_with_what_there_is(shop):
     assert "install" in str(caught.value.remedy)
 
 
-def test_the_settings_name_providers_and_session():
+def test_the_settings_name_providers_and_session(shop):
+    release = shop.manifest
     config = read_config(["--release", "/r", "--public-key", "/k", "--provider", "cuda", "--device", "1"], {})
-    assert (config.providers, config.session) == (CUDA, SessionSettings(device=1))
+    assert (config.providers, config.session(release)) == (CUDA, SessionSettings(device=1))
     config = read_config(["--release", "/r", "--public-key", "/k", "--session-threads", "2", "--session-arena", "off"])
-    assert (config.providers, config.session) == (CPU, SessionSettings(threads=2, arena=False))
+    assert (config.providers, config.session(release)) == (CPU, SessionSettings(threads=2, arena=False))
     with pytest.raises(BadInput, match="--provider"):
         read_config(["--release", "/r", "--public-key", "/k", "--provider", "tpu"], {})
+
+
+def test_a_session_is_what_was_measured_for_the_release_where_no_setting_says_otherwise(shop):
+    session = MeasuredSession(threads=4, arena=False)
+    capacity = ReleaseCapacity(objective_ms=50, target=shop.manifest.target, session=session)
+    release = shop.manifest.model_copy(update={"capacity": capacity})
+    words = ["--release", "/r", "--public-key", "/k"]
+    assert read_config(words, {}).session(release) == SessionSettings(threads=4, arena=False)
+    assert read_config([*words, "--session-threads", "1"], {}).session(release) == SessionSettings(arena=False)
+    assert read_config([*words, "--session-arena", "on"], {}).session(release) == SessionSettings(threads=4)
+    unmeasured = shop.manifest.model_copy(update={"capacity": None})
+    assert read_config(words, {}).session(unmeasured) == SessionSettings()
 
 
 @pytest.mark.parametrize("changes", [{"session_threads": 2}, {"session_arena": "off"}])

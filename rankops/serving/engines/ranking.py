@@ -64,7 +64,7 @@ class RankEngine:
 
 def load(config: ServerConfig, manifest: ReleaseManifest) -> RankEngine:
     """Load a verified release. Raises :class:`IntegrityError` where the cross-encoder is not the manifest's."""
-    encoder = OnnxCrossEncoder(config.release / RANKER, providers=config.providers, session=config.session)
+    encoder = OnnxCrossEncoder(config.release / RANKER, providers=config.providers, session=config.session(manifest))
     if encoder.digest != manifest.encoder_digest:
         raise IntegrityError(
             f"the manifest's model is {manifest.encoder_digest}, the bundled one is {encoder.digest}", REFUSED

@@ -102,7 +102,7 @@ class SearchEngine:
 
 def load(config: ServerConfig, manifest: ReleaseManifest) -> SearchEngine:
     """Load a verified release. Raises :class:`IntegrityError` when its parts do not belong together."""
-    searcher = Searcher.open(config.release, providers=config.providers, session=config.session)
+    searcher = Searcher.open(config.release, providers=config.providers, session=config.session(manifest))
     if (digest := searcher.encoder.digest) != manifest.encoder_digest:
         raise IntegrityError(
             f"the manifest's encoder is {manifest.encoder_digest}, the bundled one is {digest}", REFUSED
