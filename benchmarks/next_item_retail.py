@@ -30,7 +30,7 @@ from rankops.errors import BadInput
 from rankops.evaluation.bootstrap import CONFIDENCE, interval_of, mean_interval, paired_difference, resampled_means
 from rankops.evaluation.metrics import per_query
 from rankops.evaluation.next_item import floor_runs
-from rankops.next_item import NextItemModel, load_next_item
+from rankops.next_item import NextItemModel
 from rankops.specs import BaseModelSpec, RecommendationSpec, TrainingSpec
 
 Say = Callable[[str], None]
@@ -82,6 +82,7 @@ def given_cases(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def fitted(dataset: Dataset, base: Path, progress: Say) -> NextItemModel:
     """The product's own training: the last 30 days choose the settings; everything is learned from in the end."""
+    from rankops.torch_sequence import load_checkpoint
     from rankops.training.job import TrainingJob
     from rankops.training.next_item import train
 
@@ -99,7 +100,7 @@ def fitted(dataset: Dataset, base: Path, progress: Say) -> NextItemModel:
             work=root / "work",
         )
         train(job, lambda event: progress(f"    {event}"))
-        return load_next_item(root / "checkpoint")
+        return load_checkpoint(root / "checkpoint")
 
 
 def ranked(model: NextItemModel, asked: pl.DataFrame) -> Run:

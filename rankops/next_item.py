@@ -1,10 +1,12 @@
-"""The next-item model: for each product the products it points to, and how strongly. Needs numpy only.
+"""The next-item model: for each product the products it points to, and how strongly.
 
 A folder holds ``next_item.json`` (see :class:`NextItemConfig`), ``items.json`` (product ids, sorted),
 ``neighbours.npy`` int32 ``(n, k)`` (-1 where a product has fewer), ``weights.npy`` ``(n, k)`` as float32, float16 or
 int8, ``scales.npy`` float32 ``(n,)`` (what a stored weight is multiplied by) and ``popularity.npy`` float32 ``(n,)``
 in 0..1. The score of a product for a context is the sum of the weights by which the context's products point to it,
 plus a trace of popularity that orders what nothing points to (and everything, where the context is empty or unknown).
+Where the folder has a sequential part (:mod:`rankops.sequence`), its weighted probabilities are added: both say how
+likely a product is to be in the basket.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 
 from rankops.errors import BadInput, IntegrityError
 from rankops.files import combine_digests, sha256_file, write_bytes, write_json
+from rankops.sequence import SEQUENCE_FILES, SequenceScorer, load_sequence
 
 FILES = ("next_item.json", "items.json", "neighbours.npy", "weights.npy", "scales.npy", "popularity.npy")
 _POPULARITY = 1e-6
@@ -57,6 +60,7 @@ class NextItemModel:
     weights: NDArray[Any]
     scales: NDArray[np.float32]
     popularity: NDArray[np.float32]
+    sequence: SequenceScorer | None = None
 
     @cached_property
     def place(self) -> dict[str, int]:
@@ -72,6 +76,8 @@ class NextItemModel:
             strength = (self.weights[rows].astype(np.float32) * self.scales[rows, None]).ravel()
             there = pointed >= 0
             found = found + np.bincount(pointed[there], strength[there], minlength=len(self.ids)).astype(np.float32)
+        if rows and self.sequence is not None:
+            found = found + np.float32(self.sequence.config.weight) * self.sequence.probabilities(rows)
         return found
 
     def recommend(
@@ -106,13 +112,15 @@ class NextItemModel:
         return [self.recommend(context, k).product_ids for context in contexts]
 
     def save(self, folder: Path) -> None:
-        """Write the six files into an existing folder (deterministic bytes)."""
+        """Write the six files, and those of the sequential part, into an existing folder (deterministic bytes)."""
         write_json(folder / "next_item.json", asdict(self.config))
         write_json(folder / "items.json", self.ids)
         for name in ("neighbours", "weights", "scales", "popularity"):
             buffer = io.BytesIO()
             np.save(buffer, getattr(self, name), allow_pickle=False)
             write_bytes(folder / f"{name}.npy", buffer.getvalue())
+        if self.sequence is not None:
+            self.sequence.save(folder)
 
 
 def load_next_item(folder: Path) -> NextItemModel:
@@ -131,12 +139,17 @@ def load_next_item(folder: Path) -> NextItemModel:
         raise IntegrityError(f"{folder} is no next-item model: {error}", _REBUILD) from error
     model = NextItemModel(config, ids, **arrays)
     _check(model, folder)
-    return model
+    return replace(model, sequence=load_sequence(folder, len(ids)))
+
+
+def model_files(folder: Path) -> list[str]:
+    """Names of the files that decide what the model in a folder answers."""
+    return [*FILES, *(name for name in SEQUENCE_FILES if (folder / name).is_file())]
 
 
 def next_item_digest(folder: Path) -> str:
     """Hex SHA-256 over the files that decide what the model answers."""
-    return combine_digests({name: sha256_file(folder / name) for name in FILES})
+    return combine_digests({name: sha256_file(folder / name) for name in model_files(folder)})
 
 
 def truncated(

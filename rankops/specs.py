@@ -100,6 +100,41 @@ class TrainingSpec(_Frozen):
     seed: int = 13
 
 
+class SequenceSpec(_Frozen):
+    """The sequential part of a next-item model: a causal transformer over the products of a basket or session.
+
+    Its probabilities are added to the item-item scores, by the weight that the dev days choose. Where that is 0 the
+    model has no such part.
+    """
+
+    weights: tuple[float, ...] = Field(
+        default=(0.0, 0.5, 1.0, 2.0, 4.0), min_length=1, description="tried on the dev days, from the first"
+    )
+    order: Literal["any", "given"] = Field(
+        default="any", description="any: a basket is a set, shuffled in each epoch; given: products came in this order"
+    )
+    dimension: int = Field(default=64, ge=8, le=1024, description="of products and states")
+    layers: int = Field(default=2, ge=1, le=24)
+    heads: int = Field(default=2, ge=1, le=16)
+    length: int = Field(default=30, ge=2, le=512, description="products that are read, the last ones")
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=128, ge=1, description="baskets a step")
+    learning_rate: float = Field(default=2e-3, gt=0, le=1e-1)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    forget: float = Field(
+        default=0.1, ge=0, lt=1, description="share of products that a step knows by text alone: prepares for new ones"
+    )
+    half_life: float = Field(default=150.0, gt=0, description="days; older baskets fade")
+
+    @model_validator(mode="after")
+    def _sound(self) -> SequenceSpec:
+        if self.dimension % self.heads:
+            raise ValueError(f"dimension {self.dimension} is no multiple of heads {self.heads}")
+        if min(self.weights) < 0:
+            raise ValueError("weights are not negative; 0 leaves the sequential part out")
+        return self
+
+
 class RecommendationSpec(_Frozen):
     """How a next-item model is asked and fitted (item-item weights over baskets and texts; task recommendation).
 
@@ -125,6 +160,9 @@ class RecommendationSpec(_Frozen):
     )
     neighbours: int = Field(default=200, ge=10, le=2000, description="products that each product points to")
     max_items: int = Field(default=6000, ge=100, description="best-selling products that are fitted; others by text")
+    sequence: SequenceSpec | None = Field(
+        default=None, description="also fit a causal transformer, which must win its weight on the dev days"
+    )
 
 
 class HybridSpec(_Frozen):

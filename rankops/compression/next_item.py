@@ -2,14 +2,15 @@
 
 There is no graph to optimize: the time of an answer is the links it adds up, the memory is the links it holds. The
 rungs therefore store weights as float32, float16 or int8 (one scale a product) and keep fewer neighbours; each is
-measured as the others are, and the fastest inside the quality budget wins.
+measured as the others are, and the fastest inside the quality budget wins. Where the model has a sequential part, each
+of these is tried with it in float32 and in int8 (:mod:`rankops.compression.sequence`).
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -19,10 +20,12 @@ import numpy as np
 
 from rankops.compression.choose import Choice, choose, paired_difference
 from rankops.compression.report import CompressionReport, RungResult
+from rankops.compression.sequence import FLOAT32, FORMS, export_forms
 from rankops.compression.targets import can_measure, cpu_name
 from rankops.errors import BadInput, GateFailed
 from rankops.files import write_json
-from rankops.next_item import NextItemModel, load_next_item
+from rankops.next_item import NextItemModel
+from rankops.sequence import SequenceScorer
 from rankops.specs import ModelSpec, Target
 
 Progress = Callable[[str], None]
@@ -33,12 +36,13 @@ _MB = 1e6
 
 @dataclass(frozen=True)
 class Rung:
-    """How a rung stores its links: numpy type and share of the neighbours."""
+    """How a rung stores its links: numpy type and share of the neighbours; and its sequential part, if any."""
 
     name: str
     what: str
     storage: str
     share: float
+    sequence: str = FLOAT32
 
 
 RUNGS = (
@@ -50,8 +54,20 @@ RUNGS = (
 )
 
 
-def build_rung(model: NextItemModel, rung: Rung) -> NextItemModel:
-    """The model as this rung stores it. Links are in order of strength, so that fewer are a prefix."""
+def rungs_of(model: NextItemModel) -> tuple[Rung, ...]:
+    """Those of the links; with a sequential part, each once a form of that."""
+    if model.sequence is None:
+        return RUNGS
+    named = ((rung, form, "" if form == FLOAT32 else f"+sequence-{form}") for form in FORMS for rung in RUNGS)
+    return tuple(
+        replace(rung, name=f"{rung.name}{more}", what=f"{rung.what}; sequence as {form}", sequence=form)
+        for rung, form, more in named
+    )
+
+
+def build_rung(model: NextItemModel, rung: Rung, forms: Mapping[str, SequenceScorer] | None = None) -> NextItemModel:
+    """The model as this rung stores it. Links are in order of strength, so that fewer are a prefix; ``forms`` are
+    those of the sequential part."""
     keep = max(1, int(model.neighbours.shape[1] * rung.share))
     weights = model.weights[:, :keep].astype(np.float32)
     scales = np.ones(len(model.ids), np.float32)
@@ -61,8 +77,24 @@ def build_rung(model: NextItemModel, rung: Rung) -> NextItemModel:
         stored = np.clip(np.round(weights / scales[:, None]), -127, 127).astype(np.int8)
     config = replace(model.config, storage=rung.storage, neighbours=keep)
     return replace(
-        model, config=config, neighbours=np.ascontiguousarray(model.neighbours[:, :keep]), weights=stored, scales=scales
+        model,
+        config=config,
+        neighbours=np.ascontiguousarray(model.neighbours[:, :keep]),
+        weights=stored,
+        scales=scales,
+        sequence=(forms or {}).get(rung.sequence),
     )
+
+
+def _forms(model: NextItemModel, scratch: Path) -> dict[str, SequenceScorer]:
+    if model.sequence is None:
+        return {}
+    from rankops.torch_sequence import TorchSequence
+
+    if not isinstance(model.sequence, TorchSequence):
+        raise BadInput("only a checkpoint is compressed, this is an artifact", "give the checkpoint's folder")
+    scratch.mkdir()
+    return {**export_forms(model.sequence, len(model.ids), scratch)}
 
 
 def compress_next_item(
@@ -82,9 +114,15 @@ def compress_next_item(
     the rung in a folder must not win. Raises :class:`GateFailed` where no rung stays inside the quality budget.
     """
     started = time.perf_counter()
-    model = load_next_item(checkpoint)
+    from rankops.torch_sequence import load_checkpoint
+
+    model = load_checkpoint(checkpoint)
+    rungs = rungs_of(model)
     with tempfile.TemporaryDirectory(prefix="rankops-ladder-") as scratch:
-        ladder = _Ladder(spec, score, refusal, progress, {rung.name: build_rung(model, rung) for rung in RUNGS})
+        forms = _forms(model, Path(scratch) / "sequence")
+        ladder = _Ladder(
+            spec, score, refusal, progress, rungs, {rung.name: build_rung(model, rung, forms) for rung in rungs}
+        )
         ladder.save(Path(scratch))
         ladder.measure(model, contexts)
         choice = ladder.choose()
@@ -94,12 +132,12 @@ def compress_next_item(
             winner=str(choice.winner),
             quality_budget=spec.compression.quality_budget,
             reference=ladder.reference_row(),
-            rungs=[ladder.row(rung, choice) for rung in RUNGS],
+            rungs=[ladder.row(rung, choice) for rung in rungs],
             dev_queries=len(ladder.reference),
             measured_here=can_measure(target),
             machine=cpu_name(),
             seconds=round(time.perf_counter() - started, 1),
-            versions={"numpy": version("numpy")},
+            versions={name: version(name) for name in ("numpy", *(["onnxruntime"] if forms else []))},
         )
     out.mkdir(parents=True, exist_ok=True)
     ladder.built[report.winner].save(out)
@@ -113,6 +151,7 @@ class _Ladder:
     score: Score
     refusal: Callable[[Path], str | None]
     progress: Progress
+    rungs: Sequence[Rung]
     built: dict[str, NextItemModel]
     folders: dict[str, Path] = field(default_factory=dict)
     latency: dict[str, np.ndarray] = field(default_factory=dict)
@@ -162,11 +201,11 @@ class _Ladder:
 
     def reference_row(self) -> RungResult:
         """The checkpoint, which is what the first rung stores unchanged."""
-        times = self.latency[RUNGS[0].name]
+        times = self.latency[self.rungs[0].name]
         return RungResult(
             name="checkpoint",
             what="float32, as fitted",
-            size_mb=self.sizes[RUNGS[0].name],
+            size_mb=self.sizes[self.rungs[0].name],
             p50_ms=float(np.percentile(times, 50)),
             p95_ms=float(np.percentile(times, 95)),
             relevance=float(self.reference.mean()),
@@ -219,4 +258,4 @@ def _latencies(built: dict[str, NextItemModel], contexts: Sequence[Sequence[str]
 
 
 def _megabytes(folder: Path) -> float:
-    return sum(path.stat().st_size for path in folder.glob("*.npy")) / _MB
+    return sum(path.stat().st_size for path in folder.iterdir() if path.suffix in (".npy", ".onnx")) / _MB

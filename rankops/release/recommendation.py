@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rankops.next_item import FILES, NextItemModel, load_next_item, next_item_digest
+from rankops.next_item import NextItemModel, load_next_item, model_files, next_item_digest
 from rankops.release.bundle import Content, assemble, copy_files, distinct_queries
 from rankops.release.golden import Golden, GoldenInference, GoldenRequest
 from rankops.release.index import read_catalogue
@@ -38,7 +38,7 @@ def build_recommender_bundle(
     products = read_catalogue(catalogue_parquet)
 
     def fill(folder: Path) -> Content:
-        copy_files(artifact, FILES, folder / MODEL)
+        copy_files(artifact, model_files(artifact), folder / MODEL)
         model = load_next_item(folder / MODEL)
         known = {product["product_id"] for product in products}
         # What has left the catalogue can be learned from, but not shown.

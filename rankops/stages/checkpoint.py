@@ -59,7 +59,7 @@ def subject_key(spec: ModelSpec, dataset: StoredArtifact, progress: Progress) ->
 def _subject(spec: ModelSpec, dataset: StoredArtifact, base: str) -> dict[str, Any]:
     subject = {"training": spec.training.model_dump(mode="json"), "dataset": dataset.digest, "base": base, "code": 1}
     options = spec.hybrid if spec.task == "retrieval" else getattr(spec, spec.task)
-    return {**subject, "task": spec.task, "options": options.model_dump(mode="json")}
+    return {**subject, "task": spec.task, "options": options.model_dump(mode="json", exclude_none=True)}
 
 
 def plan(

@@ -46,7 +46,7 @@ class TrainingJob(BaseModel):
         if self.replay_pairs is not None:
             facts["replay_pairs"] = sha256_file(self.replay_pairs)
         options = self.hybrid if self.task == "retrieval" else getattr(self, self.task)
-        return digest_of({**facts, "task": self.task, "options": options.model_dump(mode="json")})
+        return digest_of({**facts, "task": self.task, "options": options.model_dump(mode="json", exclude_none=True)})
 
 
 class TrainingEvent(BaseModel):

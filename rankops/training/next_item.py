@@ -12,6 +12,10 @@ Settings are tried on the dev days, one list of the spec after another, each fro
 one standard error of the paired difference (Breiman et al., Classification and Regression Trees, 1984): a few hundred
 questions tell settings apart badly, and the best of many is often just lucky. The last fit is on train and dev days
 together, with the best setting.
+
+Where the spec has a sequential part (:mod:`rankops.training.sequence`) it is fitted on the same baskets, and its weight
+is tried on the same dev days by the same rule, last of all: it must win its place. Where it does, a second network is
+fitted on all days; where it does not, the checkpoint is the one that a spec without it makes.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -43,7 +47,8 @@ from rankops.dataset import Dataset, load_dataset
 from rankops.errors import BadInput
 from rankops.files import staged_directory, write_json
 from rankops.next_item import NextItemModel, truncated
-from rankops.specs import RecommendationSpec
+from rankops.sequence import SequenceConfig
+from rankops.specs import RecommendationSpec, SequenceSpec
 from rankops.training.job import (
     Progress,
     ShouldStop,
@@ -52,6 +57,9 @@ from rankops.training.job import (
     TrainingResult,
     never_stop,
 )
+
+if TYPE_CHECKING:
+    from rankops.torch_sequence import TorchSequence
 
 DEPTH = 20
 """HR@20 chooses the setting."""
@@ -84,8 +92,11 @@ class _Grams:
     alike: Matrix
 
     @classmethod
-    def of(cls, words: Matrix, vectors: Matrix) -> _Grams:
-        """With ``alike``, which every fit needs and no setting changes."""
+    def of(cls, texts: Sequence[str], encoded: Matrix | None) -> _Grams:
+        """Of the products' texts, and of their vectors where any setting wants them."""
+        words = word_gram(texts)
+        vectors = np.zeros_like(words) if encoded is None else vector_gram(encoded)
+        # Every fit needs it and no setting changes it.
         alike = words**_WORD_SHARPNESS + vectors**_VECTOR_SHARPNESS
         np.fill_diagonal(alike, 0.0)
         return cls(words, vectors, alike)
@@ -94,7 +105,8 @@ class _Grams:
 def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_stop) -> TrainingResult:
     """Fit a model on the job's dataset and write the checkpoint folder ``job.output``.
 
-    The same job gives the same bytes. It is not resumed but begun again: a fit takes a minute. Raises
+    The same job gives the same bytes. Item-item fits are not resumed but begun again: all take a minute. A sequential
+    part goes on from its last epoch. Raises
     :class:`BadInput` for a dataset without baskets and :class:`TrainingInterrupted` when asked to stop.
     """
     started = time.monotonic()
@@ -103,16 +115,26 @@ def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_
     dev = seen.split("dev")
     ids = _fitted_products(seen.catalogue, baskets, job.recommendation.max_items)
     progress(f"next item: {baskets.height:,} baskets, {len(ids):,} products, {dev.height:,} dev questions")
-    grams = _grams(job, seen, ids, progress)
+    texts = dict(zip(seen.catalogue["product_id"].to_list(), seen.product_texts(), strict=True))
+    vectors = _vectors(job, [texts[product] for product in ids], progress)
+    grams = _Grams.of([texts[product] for product in ids], vectors if any(job.recommendation.text_weights) else None)
     early = baskets.filter(pl.col("day") < pl.lit(seen.info["dev_from"]).str.to_date())
     judge = _Judge(items_of(early, ids), grams, dev, seen.judgements)
     best, curve = _search(job.recommendation, judge, progress, should_stop)
-    progress(f"next item: last fit on all {baskets.height:,} baskets with {best}")
     items = items_of(baskets, ids)
+    facts: dict[str, Any] = {"setting": best.__dict__, "baskets": baskets.height}
+    sequence = None
+    if job.recommendation.sequence is not None and vectors is not None:
+        fitting = _Fitting(job, job.recommendation.sequence, vectors, progress, should_stop)
+        weight, points = fitting.weigh(early, judge, best)
+        curve += [(curve[-1][0] + place, value) for place, value in enumerate(points, 1)]
+        facts["sequence_weight"] = weight
+        sequence = fitting.fitted(baskets, items, weight, "whole") if weight else None
+    progress(f"next item: last fit on all {baskets.height:,} baskets with {best}")
     result = _result(job, seen, baskets, curve, time.monotonic() - started)
-    facts = {"setting": best.__dict__, "baskets": baskets.height, "dev_hr@20": result.dev_metric_best}
+    facts["dev_hr@20"] = result.dev_metric_best
     model = truncated(fit(items, grams, best), ids, items.recent(_RECENT_DAYS), job.recommendation.neighbours, facts)
-    _write(job, model, result)
+    _write(job, replace(model, sequence=sequence), result)
     return result
 
 
@@ -130,26 +152,41 @@ def lift(items: Items, grams: _Grams, boost: float) -> Matrix:
 
 
 class _Judge:
-    """HR@20 of a setting on the dev questions, fitted on the baskets before them."""
+    """HR@20 on the dev questions of what is fitted on the baskets before them."""
 
     def __init__(self, items: Items, grams: _Grams, dev: pl.DataFrame, judgements: pl.DataFrame) -> None:
         self._items, self._grams = items, grams
-        self._asked = context_matrix(contexts(dev), items)
+        self._contexts = contexts(dev)
+        self._asked = context_matrix(self._contexts, items)
         held_out = dict(judgements.select("query_id", "product_id").iter_rows())
         self._held_out = [held_out[query_id] for query_id in dev["query_id"].to_list()]
 
-    def hits(self, setting: Setting) -> NDArray[np.float64]:
-        """Fit, and say of each question whether its held-out product is among the first 20 (1.0 or 0.0)."""
-        return self._hits(np.asarray(self._asked @ fit(self._items, self._grams, setting)))
+    @property
+    def items(self) -> Items:
+        """What is fitted on: the baskets before the dev days."""
+        return self._items
+
+    def scores(self, setting: Setting) -> Matrix:
+        """Fit, and score all products ``(questions, n)``."""
+        return np.asarray(self._asked @ fit(self._items, self._grams, setting))
+
+    def probabilities(self, sequence: TorchSequence) -> Matrix:
+        """Those of a sequential part ``(questions, n)``; 0 where it knows nothing of the context."""
+        place, found = self._items.place, np.zeros(self._asked.shape, np.float32)
+        for row, context in enumerate(self._contexts):
+            if known := [place[product] for product in context if product in place]:
+                found[row] = sequence.probabilities(known)
+        return found
+
+    def hits(self, scores: Matrix) -> NDArray[np.float64]:
+        """Of each question whether its held-out product is among the first 20 (1.0 or 0.0)."""
+        ranked = rank(scores, self._asked, self._items.ids, DEPTH)
+        return np.array([product in best for product, best in zip(self._held_out, ranked, strict=True)], dtype=float)
 
     def popularity(self) -> float:
         """What recommending the best sellers of the last four weeks would score."""
         popular = np.tile(self._items.recent(_RECENT_DAYS).astype(np.float32), (len(self._held_out), 1))
-        return float(self._hits(popular).mean())
-
-    def _hits(self, scores: Matrix) -> NDArray[np.float64]:
-        ranked = rank(scores, self._asked, self._items.ids, DEPTH)
-        return np.array([product in best for product, best in zip(self._held_out, ranked, strict=True)], dtype=float)
+        return float(self.hits(popular).mean())
 
 
 def _search(
@@ -165,7 +202,7 @@ def _search(
         "new_item_boost": spec.new_item_boosts,
     }
     best = Setting(**{name: values[0] for name, values in grid.items()})
-    hits = judge.hits(best)
+    hits = judge.hits(judge.scores(best))
     curve = [(0, judge.popularity()), (1, float(hits.mean()))]
     total = 1 + sum(len(values) - 1 for values in grid.values())
     progress(f"fit 1/{total}  {best}: dev HR@20 {curve[-1][1]:.4f} (popularity {curve[0][1]:.4f})")
@@ -174,7 +211,7 @@ def _search(
             if should_stop():
                 raise TrainingInterrupted("stopped between two fits", "run it again")
             tried = replace(best, **{name: value})
-            found = judge.hits(tried)
+            found = judge.hits(judge.scores(tried))
             if _clearly_better(found, hits):
                 best, hits = tried, found
             curve.append((len(curve), float(hits.mean())))
@@ -197,22 +234,65 @@ def _fitted_products(catalogue: pl.DataFrame, baskets: pl.DataFrame, most: int) 
     return sorted(ranked["product_id"].head(most).to_list())
 
 
-def _grams(job: TrainingJob, dataset: Dataset, ids: list[str], progress: Progress) -> _Grams:
-    texts = dict(zip(dataset.catalogue["product_id"].to_list(), dataset.product_texts(), strict=True))
-    wanted = [texts[product] for product in ids]
-    words = word_gram(wanted)
-    if not any(job.recommendation.text_weights):
-        return _Grams.of(words, np.zeros_like(words))
+def _vectors(job: TrainingJob, texts: Sequence[str], progress: Progress) -> Matrix | None:
+    """The texts by the base model, ``(n, d)``; None where nothing of the spec wants them."""
+    if not any(job.recommendation.text_weights) and job.recommendation.sequence is None:
+        return None
     from rankops.training.torch_encoder import TorchEncoder
 
-    progress(f"next item: embedding {len(wanted):,} product texts with the base model")
+    progress(f"next item: embedding {len(texts):,} product texts with the base model")
     encoder = TorchEncoder(
         job.base_model,
         job.threads,
         max_query_tokens=job.spec.max_query_tokens,
         max_product_tokens=job.spec.max_product_tokens,
     )
-    return _Grams.of(words, vector_gram(encoder.encode(wanted, role="product")))
+    return encoder.encode(texts, role="product")
+
+
+@dataclass(frozen=True)
+class _Fitting:
+    """Of the sequential part: once on the days before the dev days, for its weight, and once on all."""
+
+    job: TrainingJob
+    spec: SequenceSpec
+    vectors: Matrix
+    progress: Progress
+    should_stop: ShouldStop
+
+    def weigh(self, early: pl.DataFrame, judge: _Judge, best: Setting) -> tuple[float, list[float]]:
+        """The weight that the dev days choose, and the HR@20 kept after each that was tried."""
+        probabilities = judge.probabilities(self.fitted(early, judge.items, max(self.spec.weights), "dev"))
+        scores, (weight, *others) = judge.scores(best), self.spec.weights
+        hits = judge.hits(scores + np.float32(weight) * probabilities)
+        points = [float(hits.mean())]
+        for value in others:
+            found = judge.hits(scores + np.float32(value) * probabilities)
+            if _clearly_better(found, hits):
+                weight, hits = value, found
+            points.append(float(hits.mean()))
+            self.progress(f"sequence weight {value:g}: dev HR@20 {found.mean():.4f}, kept {hits.mean():.4f}")
+        alone = judge.hits(probabilities).mean()
+        self.progress(f"sequence alone: dev HR@20 {alone:.4f}; its weight is {weight:g}")
+        return weight, points
+
+    def fitted(self, baskets: pl.DataFrame, items: Items, weight: float, name: str) -> TorchSequence:
+        """A network fitted on baskets, with this weight; ``name`` is that of its state in the job's work folder."""
+        from rankops.torch_sequence import TorchSequence
+        from rankops.training.prepare import open_work
+        from rankops.training.sequence import Histories, fit_sequence
+
+        open_work(self.job, self.job.key(), self.progress)
+        histories = Histories.of(baskets, items, self.vectors, self.spec.half_life)
+        network = fit_sequence(
+            histories,
+            self.spec,
+            self.job.spec.seed,
+            self.job.work / f"sequence-{name}",
+            self.progress,
+            self.should_stop,
+        )
+        return TorchSequence(SequenceConfig(weight=weight, length=self.spec.length), network)
 
 
 def _result(

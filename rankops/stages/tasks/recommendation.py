@@ -37,6 +37,7 @@ def rank_systems(dataset: Dataset, contenders: Contenders, spec: ModelSpec, prog
     """The floors (see :mod:`rankops.evaluation.next_item`), the checkpoint and the champion."""
     from rankops.evaluation.next_item import floor_runs
     from rankops.release.recommendation import MODEL
+    from rankops.torch_sequence import load_checkpoint
     from rankops.training.torch_encoder import TorchEncoder
 
     if not spec.recommendation.test_days:
@@ -46,7 +47,7 @@ def rank_systems(dataset: Dataset, contenders: Contenders, spec: ModelSpec, prog
         "max_product_tokens": spec.training.max_product_tokens,
     }
     runs = floor_runs(dataset, lambda: TorchEncoder(contenders.base, **lengths), SEED, progress, spec.gates.floors)
-    runs[CHECKPOINT] = _rank(load_next_item(contenders.checkpoint), dataset, "test")
+    runs[CHECKPOINT] = _rank(load_checkpoint(contenders.checkpoint), dataset, "test")
     if contenders.champion is not None:
         runs[CHAMPION] = _rank(load_next_item(contenders.champion / MODEL), dataset, "test")
     return runs
