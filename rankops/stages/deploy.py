@@ -31,7 +31,7 @@ Progress = Callable[[str], None]
 
 _SERVER_CODE = (
     "serving", "release",
-    "artifacts.py", "cross_encoding.py", "encoding.py", "errors.py", "files.py", "fusion.py", "lexical.py",
+    "artifacts.py", "cpu.py", "cross_encoding.py", "encoding.py", "errors.py", "files.py", "fusion.py", "lexical.py",
     "next_item.py", "onnx_session.py", "pair_features.py", "pair_tokens.py", "pair_trees.py", "pii",
     "search_spec.py", "sequence.py", "specs.py", "store.py", "text.py", "vector_cache.py", "weighted_words.py",
 )  # fmt: skip
