@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.relevance_icecat import ROOT, data_folder
@@ -20,6 +20,7 @@ from rankops.compression.export import read_pooling
 from rankops.compression.rungs import Rung, Workshop, rungs_for
 from rankops.compression.targets import available_cores, detect_target
 from rankops.data.importers import import_icecat
+from rankops.dataset import Dataset
 from rankops.encoding import artifact_digest
 from rankops.files import digest_of, sha256_file, staged_directory
 from rankops.release.manifest import BaseModelRef, DatasetRef, GateResult, ReleaseFacts, read_manifest
@@ -31,6 +32,8 @@ from rankops.vector_cache import VectorCache
 CACHE = ROOT / ".rankops" / "cache" / "icecat_release"
 PRODUCT_TOKENS = 64
 GOLDEN_QUERIES = 20
+CALIBRATION = 64
+"""Products whose texts and titles a rung is calibrated on."""
 _BUNDLE_CODE = ("bundle", "golden", "index", "products", "retrieval", "searcher")
 Say = Callable[[str], None]
 
@@ -78,6 +81,7 @@ def served_shop(say: Say, *, rung: Rung | None = None, cache: Path = CACHE) -> S
             "rung": [chosen.what, target],
             "products": sha256_file(data_folder() / "products.jsonl.gz"),
             "tokens": PRODUCT_TOKENS,
+            "calibration": CALIBRATION,
             "code": [sha256_file(ROOT / "rankops" / "release" / f"{name}.py") for name in _BUNDLE_CODE],
         }
     )
@@ -87,7 +91,7 @@ def served_shop(say: Say, *, rung: Rung | None = None, cache: Path = CACHE) -> S
         with staged_directory(folder) as staged:
             dataset.catalogue.write_parquet(staged / "catalogue.parquet")
             create_key_pair(staged / "keys")
-            _build(staged, checkpoint, spec, chosen, queries, say)
+            _build(staged, checkpoint, spec, chosen, dataset, say)
     return ServedShop(
         release=folder / "release",
         public_key=folder / "keys" / PUBLIC_KEY,
@@ -99,11 +103,14 @@ def served_shop(say: Say, *, rung: Rung | None = None, cache: Path = CACHE) -> S
     )
 
 
-def _build(staged: Path, checkpoint: Path, spec: ModelSpec, rung: Rung, queries: list[str], say: Say) -> None:
+def _build(staged: Path, checkpoint: Path, spec: ModelSpec, rung: Rung, dataset: Dataset, say: Say) -> None:
     target = detect_target()
+    # The queries that are asked later have no part in calibration: titles stand in for them.
+    sample = dataset.catalogue.sort("product_id").gather_every(max(1, dataset.catalogue.height // CALIBRATION))
+    texts = [*sample["title"].to_list(), *replace(dataset, catalogue=sample).product_texts()]
     with tempfile.TemporaryDirectory(prefix="rankops-icecat-") as scratch:
         say(f"icecat release: building {rung.name} for {target}")
-        model = Workshop(checkpoint, Path(scratch), target).build(rung)
+        model = Workshop(checkpoint, Path(scratch), target, texts=texts).build(rung)
         write_artifact(
             staged / "artifact",
             model=model,
@@ -128,7 +135,7 @@ def _build(staged: Path, checkpoint: Path, spec: ModelSpec, rung: Rung, queries:
         staged / "release",
         artifact=staged / "artifact",
         catalogue_parquet=staged / "catalogue.parquet",
-        golden_queries=queries[:GOLDEN_QUERIES],
+        golden_queries=dataset.queries.sort("query_id")["query"].to_list()[:GOLDEN_QUERIES],
         facts=facts,
         cache=VectorCache(
             str(ROOT / ".rankops" / "cache" / "vectors")
