@@ -105,18 +105,26 @@ class CachedEncoder:
 
 def cached_vectors(cache: VectorCache, encoder: OnnxEncoder, *, providers: Sequence[str] = ()) -> CachedVectors:
     """The cache of an ONNX encoder's product vectors: its files, the runtime and the CPU decide their bits."""
-    import platform
-
     import onnxruntime
 
+    runtime = f"onnxruntime {onnxruntime.__version__} {' '.join(providers)}".strip()
+    return vectors_made_by(
+        cache, encoder.digest, tokens=encoder.config.max_product_tokens, runtime=runtime, dimension=encoder.dimension
+    )
+
+
+def vectors_made_by(cache: VectorCache, digest: str, *, tokens: int, runtime: str, dimension: int) -> CachedVectors:
+    """The cache of the product vectors of a model with this digest: at most ``tokens`` a text, made by ``runtime``."""
+    import platform
+
     key = {
-        "encoder": encoder.digest,
+        "encoder": digest,
         "role": "product",
-        "tokens": encoder.config.max_product_tokens,
-        "runtime": f"onnxruntime {onnxruntime.__version__} {' '.join(providers)}".strip(),
+        "tokens": tokens,
+        "runtime": runtime,
         "cpu": f"{platform.machine()} {_instructions()}".strip(),
     }
-    return cache.of(key, encoder.dimension)
+    return cache.of(key, dimension)
 
 
 def checked(vectors: Floats) -> Floats:

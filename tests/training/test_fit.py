@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rankops.data.held_out import with_held_out
 from rankops.dataset import load_dataset
 from rankops.predict import resolve_release
 from rankops.release.manifest import read_manifest
 from rankops.release.searcher import Searcher
 from rankops.specs import BaseModelSpec, CompressionSpec, GateSpec, ModelSpec, ServingSpec
 from rankops.stages.fit import fit
+from rankops.stages.tasks import Contenders, task_stage
 from rankops.state import LocalState
+from rankops.training import torch_encoder
 from rankops.training.biencoder import TrainingJob, train
 
 
@@ -43,10 +47,33 @@ def test_a_retriever_learns_from_the_held_out_queries_once_it_was_judged_on_them
         return train(job, lambda _: None).model_dump(mode="json")
 
     made = fit(tiny_dataset, spec, train=run, final=True, progress=lambda _: None)
-    assert learned_from == [{"train": 39, "dev": 9, "test": 16}, {"train": 55, "dev": 9, "test": 0}]
+    assert learned_from == [{"train": 28, "dev": 6, "test": 30}, {"train": 58, "dev": 6, "test": 0}]
     assert jobs[0].spec == jobs[1].spec
     state = LocalState.current()
     release = resolve_release("finder", state.public_key, state)
     assert release.digest == made.release.digest
     assert "refit" in {gate.name for gate in read_manifest(release.folder).gates}
     assert len(Searcher.open(release.folder).search("red zzvase", 3).product_ids) == 3
+
+
+def test_an_evaluation_embeds_the_base_models_products_once(
+    tiny_model: Path, tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANKOPS_STATE", str(tmp_path / "state"))
+    dataset = with_held_out(load_dataset(tiny_dataset))
+    spec = ModelSpec(name="finder", task="retrieval")
+    asked: list[int] = []
+    real = torch_encoder.encode_texts
+
+    def counted(model: Any, texts: Sequence[str], max_tokens: int, **options: Any) -> Any:
+        asked.append(len(texts))
+        return real(model, texts, max_tokens, **options)
+
+    monkeypatch.setattr(torch_encoder, "encode_texts", counted)
+    contenders = Contenders(base=tiny_model, checkpoint=tiny_model, champion=None)
+    first = task_stage("retrieval").rank_systems(dataset, contenders, spec, lambda _: None)
+    products = dataset.catalogue.height
+    assert asked.count(products) == 2  # of the base model and of the checkpoint
+    again = task_stage("retrieval").rank_systems(dataset, contenders, spec, lambda _: None)
+    assert asked.count(products) == 3  # a checkpoint is evaluated once, and has nothing to remember
+    assert again == first

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rankops.dataset import Dataset, load_dataset
 from rankops.evaluation.metrics import METRICS
-from rankops.files import combine_digests, digest_of, sha256_file
+from rankops.files import combine_digests, digest_of, file_digests, sha256_file
 from rankops.fusion import FUSION, Fusion, Hybrid, load_fusion
 from rankops.specs import Metric, ModelSpec, Target
 from rankops.stages.tasks import (
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from rankops.compression.report import CompressionReport
     from rankops.encoding import Encoder, OnnxEncoder
     from rankops.release.manifest import ReleaseFacts, ReleaseManifest
+    from rankops.training.torch_encoder import TorchEncoder
     from rankops.vector_cache import VectorCache
 
 
@@ -76,7 +77,7 @@ def rank_systems(dataset: Dataset, contenders: Contenders, spec: ModelSpec, prog
             runs[DENSE] = asked.rank(encoder, None, vectors)
         runs[name] = asked.rank(encoder, fusion, vectors)
 
-    rank("base", TorchEncoder(contenders.base, **lengths), None)
+    rank("base", _remembering_torch(contenders.base, TorchEncoder(contenders.base, **lengths), spec, progress), None)
     rank(CHECKPOINT, TorchEncoder(contenders.checkpoint, **lengths), load_fusion(contenders.checkpoint))
     if (champion := contenders.champion) is not None:
         rank(CHAMPION, _remembering(OnnxEncoder(champion / ENCODER, threads=2), progress), load_fusion(champion))
@@ -173,6 +174,22 @@ def _remembering(encoder: OnnxEncoder, progress: Progress) -> Encoder:
     from rankops.release.vectors import CachedEncoder, cached_vectors
 
     return CachedEncoder(encoder, cached_vectors(vector_cache(), encoder), progress)
+
+
+def _remembering_torch(folder: Path, encoder: TorchEncoder, spec: ModelSpec, progress: Progress) -> Encoder:
+    """A base model with the vectors of earlier evaluations: it is ranked each time, and most products stay."""
+    import torch
+
+    from rankops.release.vectors import CachedEncoder, vectors_made_by
+
+    known = vectors_made_by(
+        vector_cache(),
+        combine_digests(file_digests(folder)),
+        tokens=spec.training.max_product_tokens,
+        runtime=f"torch {torch.__version__}",
+        dimension=encoder.dimension,
+    )
+    return CachedEncoder(encoder, known, progress)
 
 
 def vector_cache() -> VectorCache:
