@@ -16,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from rankops.artifacts import StoredArtifact
-from rankops.errors import RankopsError
+from rankops.dataset import load_dataset
+from rankops.errors import BadInput, RankopsError
 from rankops.files import write_json
 from rankops.specs import ModelSpec
 from rankops.stages import checkpoint as checkpoints
 from rankops.stages import evaluation, quantized, refit, release
 from rankops.stages.imported_dataset import adopt
 from rankops.stages.refit import Train
+from rankops.stages.tasks import task_stage
 from rankops.state import REPOSITORY, LocalState
 from rankops.store import ArtifactStore
 
@@ -53,6 +55,7 @@ def fit(folder: Path, spec: ModelSpec, *, train: Train | None = None, final: boo
     run = train or _in_a_process(progress)
     progress(f"dataset: reading {folder}")
     dataset, _ = adopt(store, str(folder), name=spec.dataset, progress=progress)
+    _require_enough_to_judge(store, spec, dataset)
     inputs = _judged(store, spec, dataset, run, progress)
     refitted = refit.build(store, spec, inputs, train=run, progress=progress) if final else None
     private, _ = release.signing_keys(progress)
@@ -67,6 +70,17 @@ def pin(state: LocalState, spec: ModelSpec, made: StoredArtifact) -> None:
     """Tell the command line which release ``--model NAME`` means."""
     record = {"uri": made.uri, "digest": made.digest, "environment": "none: made by rankops fit"}
     write_json(state.root / "releases" / f"{spec.name}.json", record)
+
+
+def _require_enough_to_judge(store: ArtifactStore, spec: ModelSpec, dataset: StoredArtifact) -> None:
+    """Raise :class:`BadInput` where the gate will say that there are too few queries: before training, not after."""
+    seen = task_stage(spec.task).view(load_dataset(store.local_path(dataset)), spec)
+    judged = seen.split("test").join(seen.judgements, on="query_id", how="semi").height
+    if judged < spec.gates.min_queries:
+        raise BadInput(
+            f"{judged} queries of the test split are judged, the gate of {spec.name} asks for {spec.gates.min_queries}",
+            "judge more queries, or lower gates.min_queries knowing what it means",
+        )
 
 
 def _judged(

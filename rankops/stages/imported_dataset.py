@@ -35,7 +35,7 @@ def adopt(store: ArtifactStore, folder: str, *, name: str, progress: Progress) -
         local = _local(folder, Path(scratch) / "dataset")
         names = FILES if _is_ours(local) else sorted(path.name for path in local.glob("*") if path.is_file())
         digests = {file: sha256_file(local / file) for file in names if (local / file).is_file()}
-        key = digest_of({"imported": combine_digests(digests), "name": name, "code": 2})
+        key = digest_of({"imported": combine_digests(digests), "name": name, "code": 3})
 
         def make(out: Path) -> tuple[dict[str, str], dict[str, Any]]:
             dataset = with_held_out(_checked(local, name))

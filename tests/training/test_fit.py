@@ -10,6 +10,7 @@ import pytest
 
 from rankops.data.held_out import with_held_out
 from rankops.dataset import load_dataset
+from rankops.errors import BadInput
 from rankops.predict import resolve_release
 from rankops.release.manifest import read_manifest
 from rankops.release.searcher import Searcher
@@ -54,6 +55,15 @@ def test_a_retriever_learns_from_the_held_out_queries_once_it_was_judged_on_them
     assert release.digest == made.release.digest
     assert "refit" in {gate.name for gate in read_manifest(release.folder).gates}
     assert len(Searcher.open(release.folder).search("red zzvase", 3).product_ids) == 3
+
+
+def test_too_few_judged_queries_are_told_before_anything_is_trained(
+    tiny_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANKOPS_STATE", str(tmp_path / "state"))
+    spec = ModelSpec(name="finder", task="retrieval", gates=GateSpec(min_queries=31))
+    with pytest.raises(BadInput, match="30 queries of the test split are judged, the gate of finder asks for 31"):
+        fit(tiny_dataset, spec, train=lambda _: pytest.fail("trained"), final=True, progress=lambda _: None)
 
 
 def test_an_evaluation_embeds_the_base_models_products_once(
