@@ -8,8 +8,9 @@
 set -eu
 name=$1 app=$2
 /opt/tools/bin/python images/tools/sbom.py --name "$name" --version "$VERSION" --revision "$REVISION" \
-  --environment /opt/rankops --base /base --report /out/installed.json --app "$app" --out /opt/rankops/share/sbom.cdx.json
-# `unchecked-hash` byte code is the same whenever it is made. Ours must compile; a package may hold files of other Pythons.
+  --environment /opt/rankops --base /base --report /out/installed.json --app "$app" \
+  --out /opt/rankops/share/sbom.cdx.json
+# `unchecked-hash` byte code is the same whenever it is made. Ours must compile; packages may hold files for others.
 /opt/rankops/bin/python -m compileall -q --invalidation-mode unchecked-hash "$app"
 /opt/rankops/bin/python -m compileall -qq --invalidation-mode unchecked-hash /opt/rankops/lib || true
 rm -f /opt/rankops/bin/Activate.ps1 /opt/rankops/bin/activate*
