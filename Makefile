@@ -38,15 +38,15 @@ $(STAMP):
 	bash scripts/install_emulate.sh $(STATE)/npm
 	rm -f $(VENV)/.rankops-*; touch $@
 
-demo: setup  ## Run the main job end to end: data, model, release, commit, live server, drift, retraining
-	$(BIN)/python demo.py
+demo: setup  ## Run the main job end to end: data, model, release, commit, live server, drift, retraining (ALSO=recommender)
+	$(BIN)/python demo.py $(if $(ALSO),--also $(ALSO))
 
 ui: setup  ## Open Dagster on the demo's state, with sensors running (http://127.0.0.1:3000)
 	$(BIN)/python -m automation.ui
 
-models: setup  ## Release one model a task on the data in SHARED, for `rankops predict` (ONLY=icecat|matcher|recommender)
+models: setup  ## Release one model a task on the data in SHARED, for `rankops predict` (ONLY=icecat|matcher|retail)
 	@test -d $(SHARED) || { echo "$(SHARED) is missing: give the folder of search_icecat, matching_wdc and retail, make models SHARED=DIR"; exit 1; }
-	$(if $(filter-out recommender,$(or $(ONLY),recommender)),,$(BIN)/rankops fit $(SHARED)/retail --model recommender)
+	$(if $(filter-out retail,$(or $(ONLY),retail)),,$(BIN)/rankops fit $(SHARED)/retail --model retail)
 	$(if $(filter-out matcher,$(or $(ONLY),matcher)),,$(BIN)/rankops fit $(SHARED)/matching_wdc --model matcher)
 	$(if $(filter-out icecat,$(or $(ONLY),icecat)),,$(BIN)/rankops fit $(SHARED)/search_icecat --model icecat)
 

@@ -30,11 +30,13 @@ from rankops.state import REPOSITORY, LocalState
 if TYPE_CHECKING:
     from dagster import DagsterInstance, Definitions
 
+    from rankops.specs import Metric, ModelSpec
     from rankops.store import ArtifactStore
 
 HISTORY_DAYS = 14
 DRIFTED_DAYS = 3
 MODEL, DATASET, ENVIRONMENT = "retriever", "shop", "staging"
+OTHER_DOORS = {"ranking": "/rerank", "recommendation": "/recommend"}
 COMPACT: dict[str, Any] = {"loggers": {"compact": {}}}
 
 console = Console(highlight=False)
@@ -84,13 +86,20 @@ class Demo:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the demo; 0 when everything worked, 1 with a clear error otherwise."""
+    from assets.models import MODELS
+
+    others = {spec.name: spec for spec in MODELS if spec.task in OTHER_DOORS}
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.parse_args(arguments)
+    parser.add_argument(
+        "--also", nargs="*", default=[], choices=sorted(others), help="release these models too, and ask them"
+    )
+    options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", module="dagster")  # beta notices of Dagster's own API, not ours to act on
     started = time.perf_counter()
     try:
         demo = prepare()
         run(demo)
+        demo.facts["also"] = {name: release_and_ask(demo, others[name]) for name in options.also}
     except RankopsError as error:
         console.print(f"\n[bold red]✗ {escape(str(error))}[/]")
         return 1
@@ -241,6 +250,36 @@ def ask(demo: Demo) -> dict[str, Any]:
     return answer
 
 
+def release_and_ask(demo: Demo, spec: ModelSpec) -> dict[str, Any]:
+    """Another model of the same shop, by the same stages: released, deployed, started, and asked about what was found.
+
+    A ranker orders what the search found; a recommender names what goes with its first product.
+    """
+    from automation.jobs import release_job_name
+    from resources.cluster import LocalCluster
+    from resources.gitops import GitOps
+    from resources.kustomize import Kustomize
+
+    found = demo.facts["search"]
+    products = [result["product_id"] for result in found["results"]]
+    questions: dict[str, dict[str, Any]] = {
+        "/rerank": {"query": found["query"], "products": products},
+        "/recommend": {"items": products[:1], "k": 5},
+    }
+    with demo.stage(f"Model {spec.name}: the same stages on the same data"):
+        demo.run_job(release_job_name(spec.name), ENVIRONMENT)
+    path = OTHER_DOORS[spec.task]
+    with (
+        demo.stage(f"{path}: the live {spec.name} answers"),
+        LocalCluster().running(GitOps(), Kustomize(), ENVIRONMENT, spec.name, None, say) as live,
+    ):
+        answer = live.ask(path, questions[path])
+    for number, result in enumerate(answer["results"], 1):
+        say(f"{number}. {result['title']}  ({result['score']:.3f})")
+    measured = relevance(demo, spec.name, spec.gates.metric)
+    return {"path": path, "asked": questions[path], "answer": answer, **measured}
+
+
 def jargon_query(demo: Demo) -> str:
     """The most asked held-out query whose words are in no product title: keyword search finds nothing for it."""
     import polars as pl
@@ -279,30 +318,30 @@ def drift_facts(day: date) -> dict[str, Any]:
     }
 
 
-def relevance(demo: Demo) -> dict[str, Any]:
-    """nDCG@10 of every system on the held-out queries, of each release that was deployed here."""
+def relevance(demo: Demo, model: str = MODEL, metric: Metric = "ndcg@10") -> dict[str, Any]:
+    """The metric of every system on the held-out queries, of each release that was deployed here."""
     from rankops.evaluation.storage import load_evaluation
     from rankops.overlays.history import current, earlier_pins
     from rankops.overlays.transaction import Target
     from rankops.store import ArtifactStore
     from resources.gitops import GitOps
 
-    store, remote, target = ArtifactStore(demo.state.store_url), GitOps().remote(), Target(ENVIRONMENT, MODEL)
+    store, remote, target = ArtifactStore(demo.state.store_url), GitOps().remote(), Target(ENVIRONMENT, model)
     found = []
     for info, pin in earlier_pins(remote, current(remote, target).head, target):
         artifact = artifact_of(store, pin.release)
         evaluation = load_evaluation(artifact / "evaluation")
-        scores = {s.system: round(s.metrics["ndcg@10"].mean, 4) for s in evaluation.systems}
+        scores = {s.system: round(s.metrics[metric].mean, 4) for s in evaluation.systems}
         gains = {
             c.other: [round(c.difference.mean, 4), round(c.difference.low, 4), round(c.difference.high, 4)]
             for c in evaluation.comparisons
-            if c.metric == "ndcg@10"
+            if c.metric == metric
         }
         found.append(
             {
                 "release": pin.release,
                 "commit": info.sha,
-                "ndcg@10": scores,
+                metric: scores,
                 "gain over": gains,
                 "queries": evaluation.n_queries,
             }
@@ -348,6 +387,8 @@ def tell(facts: Mapping[str, Any], state: LocalState) -> None:
             f"[bold]retrained[/] on the drifted traffic's queries: {last['champion']:.3f} before → "
             f"{last['quantized']:.3f} after (nDCG@10)"
         )
+    for model, asked in facts["also"].items():
+        console.print(f"[bold]{model}[/]  {asked['asked']} → {asked['answer']['results'][0]['title']}")
     console.print(f"\n[green]✓[/] {facts['seconds']:.0f} s. Machine-readable: {state.root / 'demo.json'}")
     console.print(
         "Open the UI with [bold]make ui[/] (http://127.0.0.1:3000), the overlays' history with "

@@ -4,22 +4,28 @@ from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, 
 
 from assets.metadata import artifact, training_metadata
 from rankops.artifacts import StoredArtifact
-from rankops.specs import ModelSpec
+from rankops.specs import ModelSpec, Task
 from resources.gitops import GitOps
 from resources.store import Store
 from resources.tracking import Tracking
 from resources.trainer import Trainer
 
+_LEARNED: dict[Task, str] = {
+    "retrieval": "{base} fine-tuned on clicks ({method}).",
+    "ranking": "{base} fine-tuned on judged pairs ({method}), blended with trees over counts of shared words.",
+    "recommendation": "Item-item weights fitted on baskets and on product texts as {base} reads them.",
+}
+
 
 def checkpoint_asset(spec: ModelSpec) -> AssetsDefinition:
-    """Fine-tune ``spec.base_model`` on the dataset's train split."""
+    """What the model learned: ``spec.base_model`` fine-tuned, or item-item weights fitted, on what is not held out."""
 
     @asset(
         key=[spec.name, "checkpoint"],
         group_name=spec.name.replace("-", "_"),
         kinds={"pytorch", "huggingface"},
         ins={"dataset": AssetIn(key=AssetKey([spec.dataset, "dataset"]))},
-        description=f"{spec.base_model.name} fine-tuned on clicks ({spec.training.method}).",
+        description=_LEARNED[spec.task].format(base=spec.base_model.name, method=spec.training.method),
         op_tags={"rankops/stage": "training"},
     )
     def checkpoint(

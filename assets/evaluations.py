@@ -13,7 +13,7 @@ from dagster import (
     asset,
 )
 
-from assets.metadata import artifact, evaluation_metadata, gate_result
+from assets.metadata import artifact, evaluation_metadata, evaluation_pictures, gate_result
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec
 from resources.gitops import GitOps
@@ -34,7 +34,8 @@ def evaluation_asset(spec: ModelSpec) -> AssetsDefinition:
             "checkpoint": AssetIn(key=AssetKey([spec.name, "checkpoint"])),
         },
         check_specs=[AssetCheckSpec("gate", asset=key, blocking=True)],
-        description=f"{spec.gates.metric}, Recall@100 and MRR@10 against floors and champion, with intervals.",
+        description=f"{spec.gates.metric} and more against {', '.join(spec.gates.floors)} and the champion, "
+        "with intervals.",
     )
     def evaluation(
         context: AssetExecutionContext,
@@ -44,6 +45,7 @@ def evaluation_asset(spec: ModelSpec) -> AssetsDefinition:
         gitops: GitOps,
         tracking: Tracking,
     ) -> Iterator[MaterializeResult | AssetCheckResult]:
+        from rankops.evaluation.render import evaluation_markdown
         from rankops.evaluation.storage import load_evaluation
         from rankops.stages.evaluation import judge, metric_values
 
@@ -51,10 +53,15 @@ def evaluation_asset(spec: ModelSpec) -> AssetsDefinition:
         champion = gitops.champion(spec)
         made, reused = judge(opened, spec, dataset, checkpoint, champion, context.log.info)
         evaluation = load_evaluation(opened.local_path(made))
+        pictures = evaluation_pictures(evaluation)
         if not reused:
-            tracking.open(checkpoint.facts["mlflow_run"]).log_metrics(metric_values(evaluation))
+            run = tracking.open(checkpoint.facts["mlflow_run"])
+            run.log_metrics(metric_values(evaluation))
+            run.log_bytes("evaluation.md", evaluation_markdown(evaluation).encode())
+            for name, png in pictures.items():
+                run.log_bytes(f"{name}.png", png)
         yield MaterializeResult(
-            value=made, metadata={**artifact(made, reused=reused), **evaluation_metadata(evaluation)}
+            value=made, metadata={**artifact(made, reused=reused), **evaluation_metadata(evaluation, pictures)}
         )
         yield gate_result("gate", evaluation.decision)
 

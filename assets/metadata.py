@@ -52,9 +52,10 @@ def training_metadata(checkpoint: StoredArtifact) -> dict[str, Any]:
     from rankops.training.plots import training_curve
 
     result = TrainingResult.model_validate(checkpoint.facts["training"])
+    metric = result.metric
     return {
-        **numbers({"dev nDCG@10 before": result.dev_metric_before, "dev nDCG@10 after": result.dev_metric_best}),
-        "training": plot(training_curve(result), "loss and dev nDCG@10 by step"),
+        **numbers({f"dev {metric} before": result.dev_metric_before, f"dev {metric} after": result.dev_metric_best}),
+        "training": plot(training_curve(result), f"loss and dev {metric} by step"),
         "mlflow run": str(checkpoint.facts["mlflow_run"]),
     }
 
@@ -74,22 +75,32 @@ def search_metadata(spec: ModelSpec, store: ArtifactStore, made: StoredArtifact)
     }
 
 
-def evaluation_metadata(evaluation: Evaluation) -> dict[str, Any]:
-    """Means as numbers, the whole report as tables, and the plots."""
+def evaluation_pictures(evaluation: Evaluation) -> dict[str, bytes]:
+    """PNGs by name: every system, the slices, and what the report draws beside the gate."""
     from rankops.evaluation.plots import slices_png, systems_png
     from rankops.evaluation.plots_breadth import breadth_pngs
+
+    more = breadth_pngs(evaluation, evaluation.breadth) if evaluation.breadth is not None else {}
+    named = {name.removesuffix(".png"): data for name, data in more.items()}
+    return {"systems": systems_png(evaluation), "slices": slices_png(evaluation), **named}
+
+
+def evaluation_metadata(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> dict[str, Any]:
+    """Means as numbers, the whole report as tables, and the plots."""
+    from rankops.evaluation.metrics import LABELS
     from rankops.evaluation.render import evaluation_markdown
 
     challenger = evaluation.system(evaluation.challenger)
     means = {str(metric): interval.mean for metric, interval in challenger.metrics.items()}
-    more = breadth_pngs(evaluation, evaluation.breadth) if evaluation.breadth is not None else {}
+    described = {
+        "systems": f"mean {LABELS[evaluation.metric]} of every system with interval",
+        "slices": "difference by slice with interval",
+    }
     return {
         **numbers(means),
         "held-out queries": evaluation.n_queries,
         "evaluation": MetadataValue.md(evaluation_markdown(evaluation)),
-        "systems": plot(systems_png(evaluation), "mean nDCG@10 of every system with interval"),
-        "slices": plot(slices_png(evaluation), "difference by slice with interval"),
-        **{name.removesuffix(".png"): plot(data, name.removesuffix(".png")) for name, data in more.items()},
+        **{name: plot(png, described.get(name, name)) for name, png in pictures.items()},
     }
 
 

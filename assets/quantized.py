@@ -13,7 +13,7 @@ from dagster import (
     asset,
 )
 
-from assets.metadata import artifact, compression_metadata, evaluation_metadata, gate_result
+from assets.metadata import artifact, compression_metadata, evaluation_metadata, evaluation_pictures, gate_result
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec
 from resources.store import Store
@@ -58,7 +58,7 @@ def quantized_asset(spec: ModelSpec) -> AssetsDefinition:
             metadata={
                 **artifact(made, reused=reused),
                 **compression_metadata(folder),
-                **evaluation_metadata(judged),
+                **evaluation_metadata(judged, evaluation_pictures(judged)),
             },
         )
         yield gate_result("gate_after_compression", judged.decision)

@@ -101,7 +101,7 @@ def new_reports(instance: DagsterInstance, spec: ModelSpec, cursor: str | None) 
 def _decide_day(
     instance: DagsterInstance, spec: ModelSpec, day: str, store: Store, gitops: GitOps
 ) -> tuple[RunRequest | None, AssetMaterialization]:
-    from rankops.drift.decision import RetrainPolicy, decide, save_decision
+    from rankops.drift.decision import decide, policy_for, save_decision
     from rankops.drift.render import decision_markdown
     from rankops.stages.drift import load
 
@@ -109,7 +109,7 @@ def _decide_day(
     reference = read_reference(opened, [spec.name, "drift_report"], day, StoredArtifact)
     report = load(opened, reference)
     history = retrain_history(instance, spec, gitops)
-    decision = decide(report, history, RetrainPolicy(), datetime.now(UTC))
+    decision = decide(report, history, policy_for(spec.task), datetime.now(UTC))
     record = AssetMaterialization(
         asset_key=AssetKey([spec.name, "retrain_decision"]),
         partition=day,

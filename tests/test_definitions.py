@@ -9,13 +9,16 @@ import tomllib
 import pytest
 from dagster import AssetKey, DefaultSensorStatus
 
+from rankops.specs import ENVIRONMENTS
 from rankops.state import REPOSITORY
 
+MODELS = ("retriever", "recommender")
 KEYS = {
     "shop/traffic",
     "shop/dataset",
     *(
-        f"retriever/{name}"
+        f"{model}/{name}"
+        for model in MODELS
         for name in (
             [
                 "search",
@@ -63,19 +66,28 @@ def test_gates_block(repository) -> None:
         "shop/traffic:catalogue_schema",
         "shop/traffic:interactions_schema",
         "shop/dataset:splits_leak_free",
-        "retriever/evaluation:gate",
-        "retriever/quantized:gate_after_compression",
-        "retriever/quantized:quality_budget",
-        "retriever/verification:serves_the_release",
+        *(
+            f"{model}/{check}"
+            for model in MODELS
+            for check in (
+                "evaluation:gate",
+                "quantized:gate_after_compression",
+                "quantized:quality_budget",
+                "verification:serves_the_release",
+            )
+        ),
     }
 
 
 def test_sensors_run_by_default_but_alerts_are_switched_on_by_people(repository) -> None:
     status = {s.name: s.default_status for s in repository.sensor_defs}
-    assert status.pop("retriever_rollback_on_alert") == DefaultSensorStatus.STOPPED
+    assert {status.pop(f"{model}_rollback_on_alert") for model in MODELS} == {DefaultSensorStatus.STOPPED}
     assert set(status) == {
-        "retriever_retrain_on_drift",
-        "retriever_rollback_on_failed_verification",
+        *(
+            f"{model}_{sensor}"
+            for model in MODELS
+            for sensor in ("retrain_on_drift", "rollback_on_failed_verification")
+        ),
         "mlflow_close_failed",
         "mlflow_close_canceled",
     }
@@ -84,9 +96,32 @@ def test_sensors_run_by_default_but_alerts_are_switched_on_by_people(repository)
 
 def test_jobs_and_their_assets(repository) -> None:
     names = {job.name for job in repository.get_all_jobs()}
-    assert names >= {"retriever_release", "retriever_rollback", "retriever_monitor", "shop_ingest"}
-    job = repository.get_job("retriever_release")
-    assert AssetKey(["retriever", "deploy"]) in job.asset_layer.executable_asset_keys
+    assert names >= {"shop_ingest"} | {
+        f"{model}_{job}" for model in MODELS for job in ("release", "rollback", "monitor")
+    }
+    for model in MODELS:
+        job = repository.get_job(f"{model}_release")
+        assert AssetKey([model, "deploy"]) in job.asset_layer.executable_asset_keys
+
+
+def test_every_model_of_the_template_has_its_overlays() -> None:
+    from assets.models import MODELS as SPECS
+
+    assert {spec.name: spec.task for spec in SPECS} == {"retriever": "retrieval", "recommender": "recommendation"}
+    overlays = REPOSITORY / "k8s-overlays"
+    wanted = {spec.name for spec in SPECS}
+    assert {folder.name for folder in (overlays / "base").iterdir()} == {*wanted, "server"}
+    for environment in ENVIRONMENTS:
+        assert {folder.name for folder in (overlays / "overlays" / environment.name).iterdir()} == wanted
+
+
+def test_no_two_models_share_a_name() -> None:
+    """References, decisions and memos in the store are by name, and both code locations may use one store."""
+    from assets.models import MODELS as SPECS
+    from assets.models import PUBLISHED
+
+    names = [spec.name for spec in (*SPECS, *PUBLISHED)]
+    assert len(names) == len(set(names))
 
 
 def test_the_rollback_link_leads_to_the_job_of_this_code_location(repository) -> None:
@@ -110,9 +145,9 @@ def test_the_published_sets_have_a_model_a_task_by_the_same_factories() -> None:
     repository = defs.get_repository_def()
     keys = {key.to_user_string() for key in repository.asset_graph.get_all_asset_keys()}
     stages = ("search", "checkpoint", "evaluation", "quantized", "release")
-    models = {f"{model}/{stage}" for model in ("icecat", "matcher", "recommender") for stage in stages}
+    models = {f"{model}/{stage}" for model in ("icecat", "matcher", "retail") for stage in stages}
     assert keys == models | {f"{dataset}/dataset" for dataset in ("icecat", "matching", "retail")}
-    assert {job.name for job in repository.get_all_jobs()} >= {"icecat_fit", "matcher_fit", "recommender_fit"}
+    assert {job.name for job in repository.get_all_jobs()} >= {"icecat_fit", "matcher_fit", "retail_fit"}
     assert not repository.sensor_defs and not repository.schedule_defs
 
 

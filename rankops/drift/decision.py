@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from rankops.drift.findings import CauseName, Finding
 from rankops.drift.report import DriftReport
+from rankops.specs import Task
 from rankops.store import ArtifactStore
 
 _DATA_FAULT: CauseName = "broken_feed"
@@ -32,6 +33,17 @@ class RetrainPolicy(_Frozen):
     max_attempts: int = Field(default=2, ge=1, description="runs for the same report, failed ones included")
     min_searches: int = Field(default=200, ge=1, description="of the day; fewer prove nothing")
     window_days: int = Field(default=28, ge=1, description="days to train on, the report's day included")
+
+
+def policy_for(task: Task) -> RetrainPolicy:
+    """What a model of a task is trained again for, by default.
+
+    A recommender reads no query and answers no search: new words, other languages and worse results of searches are
+    no reason to fit it again.
+    """
+    if task == "recommendation":
+        return RetrainPolicy(causes=frozenset({"new_category", "seasonal_shift"}))
+    return RetrainPolicy()
 
 
 class RetrainAttempt(_Frozen):

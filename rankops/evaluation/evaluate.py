@@ -172,13 +172,19 @@ def _slices(
     return found
 
 
+def _question(query: str, titles: Mapping[str, str]) -> str:
+    """The query, or the titles of the basket that it is: nobody knows products by their ids."""
+    words = query.split()
+    return " + ".join(titles[word] for word in words) if words and all(word in titles for word in words) else query
+
+
 def _regressed(
     dataset: Dataset, runs: Mapping[str, Run], scores: Scores, challenger: str, reference: str | None
 ) -> list[RegressedQuery]:
     """The queries that lost most against the reference, worst first."""
     if reference is None:
         return []
-    titles = dict(dataset.catalogue.select("product_id", "title").iter_rows())
+    titles: dict[str, str] = dict(dataset.catalogue.select("product_id", "title").iter_rows())
 
     def shown(system: str, query_id: str) -> list[str]:
         return [str(titles.get(p, p)) for p in runs[system].get(query_id, [])[:SHOWN_TITLES]]
@@ -191,7 +197,7 @@ def _regressed(
     return [
         RegressedQuery(
             query_id=row["query_id"],
-            query=row["query"],
+            query=_question(row["query"], titles),
             challenger_score=row["challenger"],
             reference_score=row["reference"],
             challenger_titles=shown(challenger, row["query_id"]),

@@ -60,24 +60,32 @@ class LiveService:
 
     def search_all(self, queries: list[str], k: int = 10, *, at: str | None = None) -> list[dict[str, Any]]:
         """Answers in the order of the queries, several at a time; ``at`` is the ISO time that the log shall say."""
+        return self.ask_all("/search", [{"query": query, "k": k} for query in queries], at=at)
+
+    def ask(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The server's answer to one request, e.g. to ``/rerank`` or ``/recommend``; raises as :meth:`search` does."""
+        return self.ask_all(path, [body])[0]
+
+    def ask_all(self, path: str, bodies: Sequence[Mapping[str, Any]], *, at: str | None = None) -> list[dict[str, Any]]:
+        """Answers in the order of the requests; see :meth:`search_all`."""
         import httpx
 
         headers = {"X-Request-Time": at} if at else {}
         headers |= {"X-Api-Key": self.api_key} if self.api_key else {}
         with httpx.Client(base_url=self.url, headers=headers, timeout=30) as client:
 
-            def ask(query: str) -> dict[str, Any]:
-                response = client.post("/search", json={"query": query, "k": k})
+            def ask(body: Mapping[str, Any]) -> dict[str, Any]:
+                response = client.post(path, json=dict(body))
                 if response.status_code != 200:
                     raise VerificationFailed(
-                        f"/search answered {response.status_code} to {query!r}: {response.text[:300]}",
+                        f"{path} answered {response.status_code} to {str(body)[:200]}: {response.text[:300]}",
                         "read the server's log",
                     )
                 answer: dict[str, Any] = response.json()
                 return answer
 
             with ThreadPoolExecutor(_CLIENTS) as pool:
-                return list(pool.map(ask, queries))
+                return list(pool.map(ask, bodies))
 
     def ranker(self, day: date, k: int = 10) -> Callable[[list[str]], list[list[str]]]:
         """The service as a simulated shop's users meet it on ``day``."""

@@ -11,11 +11,13 @@ from rankops.drift.decision import (
     RetrainPolicy,
     decide,
     load_decision,
+    policy_for,
     save_decision,
 )
 from rankops.drift.findings import CauseName, Finding
 from rankops.drift.render import decision_markdown
 from rankops.drift.report import DriftReport, Side
+from rankops.specs import Task
 from rankops.store import ArtifactStore
 
 NOW = datetime(2026, 3, 17, 6, 0, tzinfo=UTC)
@@ -163,3 +165,23 @@ def test_a_decision_reads_well() -> None:
     assert "**do not retrain**" in text
     assert "price_inflation drifted, and the policy does not retrain for that" in text
     assert "| days to train on | 2026-03-03 to 2026-03-16 |" in text
+
+
+@pytest.mark.parametrize(
+    ("task", "cause", "retrained"),
+    [
+        ("retrieval", "new_slang", True),
+        ("ranking", "new_slang", True),
+        ("recommendation", "new_slang", False),
+        ("recommendation", "worse_results", False),
+        ("recommendation", "new_category", True),
+        ("recommendation", "seasonal_shift", True),
+    ],
+)
+def test_a_recommender_is_not_fitted_again_for_what_it_never_reads(
+    task: Task, cause: CauseName, retrained: bool
+) -> None:
+    decision = decide(report(cause), RetrainHistory(), policy_for(task), NOW)
+    assert decision.decision is retrained
+    if not retrained:
+        assert decision.reasons == (f"{cause} drifted, and the policy does not retrain for that",)

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from ruamel.yaml import YAML
 
+from assets.models import MODELS
 from rankops.errors import InvalidOverlay
 from rankops.overlays.component import is_seed, require_pinned
 from rankops.overlays.kustomize import build
@@ -37,6 +39,7 @@ from tests.overlays_manifests.conftest import (
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 VERSIONS_OF_IMAGE_VOLUMES = [version for version in VERSIONS if version >= "1.33"]
+OTHER_MODELS = tuple(spec.name for spec in MODELS if spec.name != "retriever")
 ENVIRONMENT_NAMES = tuple(environment.name for environment in ENVIRONMENTS)
 
 
@@ -127,6 +130,22 @@ def test_the_rendered_overlay_is_what_the_snapshot_says(
 ) -> None:
     _, text = build_variant(tmp_path, kustomize, environment, components)
     compare(SNAPSHOTS / f"{snapshot}.yaml", without_dashboard(text))
+
+
+@pytest.mark.parametrize("model", OTHER_MODELS)
+@pytest.mark.parametrize("environment", ENVIRONMENT_NAMES)
+def test_every_model_of_the_template_is_valid_and_renders_what_the_retriever_does(
+    tmp_path: Path, kustomize: Path, environment: str, model: str
+) -> None:
+    """One snapshot an environment is enough: another model's differs by its name and by nothing else."""
+    objects, text = build(pin_release(copy_overlays(tmp_path), environment, model), kustomize=kustomize)
+    for version in (VERSIONS[0], VERSIONS[-1]):
+        validate(objects, kubernetes=version)
+    require_pinned(objects, PIN.model_copy(update={"environment": environment, "model": model}))
+    expected = (SNAPSHOTS / f"{environment}.yaml").read_text()
+    assert parsed(without_dashboard(text).replace(model, "retriever")) == parsed(expected)
+    placeholder = OVERLAYS / "overlays" / environment / model / "release" / "kustomization.yaml"
+    assert is_seed(placeholder.read_text())
 
 
 def test_an_overlay_that_never_saw_a_release_asks_for_no_pods_and_is_not_valid(kustomize: Path) -> None:
@@ -231,6 +250,11 @@ def test_forgetting_the_trust_component_is_noticed(tmp_path: Path, kustomize: Pa
 def without_dashboard(text: str) -> str:
     """The dashboard is a file of its own in the repository; a snapshot need not repeat its thousand lines."""
     return re.sub(r"(?<=  rankops-serving\.json: )\|\n( {4}.*\n| *\n)+", "(components/monitoring)\n", text)
+
+
+def parsed(text: str) -> Objects:
+    """As objects, because long lines break elsewhere; a ConfigMap's name is hashed with its content."""
+    return list(YAML(typ="safe").load_all(re.sub(r"(?<=retriever-trust-)[a-z0-9]{10}", "HASH", text)))
 
 
 def compare(snapshot: Path, text: str) -> None:

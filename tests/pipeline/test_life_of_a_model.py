@@ -42,6 +42,15 @@ def mlflow_statuses(place: Place) -> list[str]:
     return [] if experiment is None else [r.info.status for r in client.search_runs([experiment.experiment_id])]
 
 
+def mlflow_files(place: Place) -> set[str]:
+    """Names of the files of all MLflow runs."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(place.state.tracking_uri)
+    runs = client.search_runs([client.get_experiment_by_name("rankops").experiment_id])
+    return {file.path for run in runs for file in client.list_artifacts(run.info.run_id)}
+
+
 def test_days_of_traffic_are_collected(place: Place) -> None:
     place.ingest("2026-03-02", "2026-03-05")
     assert len(place.instance.get_materialized_partitions(AssetKey(["shop", "traffic"]))) == 4
@@ -66,6 +75,7 @@ def test_a_model_goes_from_data_to_a_verified_commit(place: Place) -> None:
         "serves_the_release": True,
     }
     assert mlflow_statuses(place) == ["FINISHED"]
+    assert {"training.png", "evaluation.md", "systems.png", "slices.png", "model_card.md"} <= mlflow_files(place)
 
 
 def test_the_same_again_reuses_everything_and_makes_no_commit(place: Place) -> None:

@@ -104,6 +104,11 @@ def test_the_model_beats_what_sells_and_finds_the_theme(life: Path) -> None:
     assert table["reference"] == "item-item"
 
 
+def test_a_basket_that_lost_is_shown_by_its_titles(life: Path) -> None:
+    regressed = json.loads((life / "evidence" / "evaluation.json").read_text())["regressed"]
+    assert regressed and all(" thing " in title for row in regressed for title in row["query"].split(" + "))
+
+
 def test_a_live_recommender_passes_verification(life: Path, address: str) -> None:
     digest = json.loads((life / "release" / "release.json").read_text())["digest"]
     report = verify_live(address, life / "release", expected_digest=digest, latency_objective_ms=5000, requests=20)
