@@ -95,8 +95,8 @@ def _cpu(*, reduce_range: bool = False, unsigned: bool = False) -> tuple[Rung, .
     """The ladder of a CPU. ``unsigned``: u8u8 is worth a try beside u8s8."""
     lean = Rung("int8-lean", "int8", reduce_range=reduce_range)
     rungs = [
-        replace(lean, name="int8-smooth", smooth=True),
         lean,
+        replace(lean, name="int8-smooth", smooth=True),
         replace(lean, name="int8-smooth-blocks", graph="split", smooth=True, bits=8, words="fp32"),
         replace(lean, name="int8-smooth-mixed", smooth=True, spared="after-gelu", bits=8, thorough=True),
         Rung("int8-lean-mixed", "int8", reduce_range=reduce_range, spared="sensitive", bits=8, thorough=True),
@@ -113,7 +113,7 @@ def _cpu(*, reduce_range: bool = False, unsigned: bool = False) -> tuple[Rung, .
         ),
     ]
     if unsigned:
-        rungs.insert(2, replace(lean, name="int8-lean-u8u8", signed=False, reduce_range=False))
+        rungs.insert(1, replace(lean, name="int8-lean-u8u8", signed=False, reduce_range=False))
     return (*rungs, *_FLOAT)
 
 

@@ -4,8 +4,9 @@ Dynamic int8 gives a whole text one range, so a channel that is always large lea
 input channel ``j`` of a matrix is divided by ``s_j = max|x_j|^a / max|w_j|^(1 - a)`` and row ``j`` of the weights
 multiplied by it, which computes the same in fp32 (Xiao et al., "SmoothQuant", ICML 2023, eq. 4; the maxima are those of
 real texts). The residual stream needs the undivided values too, so the division is a node of its own and not folded
-into the layer norm; it costs a hundredth of the matrix. Measured on all-MiniLM-L6-v2 over Icecat's products: mean
-distance to fp32 (1 - cosine) 0.0019 where plain int8 has 0.0059, at the same speed.
+into the layer norm. Measured on all-MiniLM-L6-v2 over Icecat's products: mean distance to fp32 (1 - cosine) 0.0019
+where plain int8 has 0.0059. The divisions cost little beside a product's text (2.65 against 2.64 ms) and a tenth to a
+fifth of a query's time.
 """
 
 from __future__ import annotations
