@@ -113,14 +113,14 @@ class SequenceSpec(_Frozen):
     order: Literal["any", "given"] = Field(
         default="any", description="any: a basket is a set, shuffled in each epoch; given: products came in this order"
     )
-    dimension: int = Field(default=64, ge=8, le=1024, description="of products and states")
+    dimension: int = Field(default=96, ge=8, le=1024, description="of products and states")
     layers: int = Field(default=2, ge=1, le=24)
     heads: int = Field(default=2, ge=1, le=16)
-    length: int = Field(default=30, ge=2, le=512, description="products that are read, the last ones")
+    length: int = Field(default=20, ge=2, le=512, description="products that are read, the last ones")
     epochs: int = Field(default=10, ge=1)
-    batch_size: int = Field(default=128, ge=1, description="baskets a step")
-    learning_rate: float = Field(default=2e-3, gt=0, le=1e-1)
-    dropout: float = Field(default=0.2, ge=0, lt=1)
+    batch_size: int = Field(default=64, ge=1, description="baskets a step")
+    learning_rate: float = Field(default=5e-3, gt=0, le=1e-1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
     forget: float = Field(
         default=0.1, ge=0, lt=1, description="share of products that a step knows by text alone: prepares for new ones"
     )

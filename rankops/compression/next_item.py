@@ -86,7 +86,7 @@ def build_rung(model: NextItemModel, rung: Rung, forms: Mapping[str, SequenceSco
     )
 
 
-def _forms(model: NextItemModel, scratch: Path) -> dict[str, SequenceScorer]:
+def _forms(model: NextItemModel, target: Target, scratch: Path) -> dict[str, SequenceScorer]:
     if model.sequence is None:
         return {}
     from rankops.torch_sequence import TorchSequence
@@ -94,7 +94,7 @@ def _forms(model: NextItemModel, scratch: Path) -> dict[str, SequenceScorer]:
     if not isinstance(model.sequence, TorchSequence):
         raise BadInput("only a checkpoint is compressed, this is an artifact", "give the checkpoint's folder")
     scratch.mkdir()
-    return {**export_forms(model.sequence, len(model.ids), scratch)}
+    return {**export_forms(model.sequence, len(model.ids), target, scratch)}
 
 
 def compress_next_item(
@@ -119,7 +119,7 @@ def compress_next_item(
     model = load_checkpoint(checkpoint)
     rungs = rungs_of(model)
     with tempfile.TemporaryDirectory(prefix="rankops-ladder-") as scratch:
-        forms = _forms(model, Path(scratch) / "sequence")
+        forms = _forms(model, target, Path(scratch) / "sequence")
         ladder = _Ladder(
             spec, score, refusal, progress, rungs, {rung.name: build_rung(model, rung, forms) for rung in rungs}
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rankops.compression.export import quiet, strip
 from rankops.errors import BadInput
 from rankops.sequence import GRAPH, OnnxSequence, SequenceConfig, load_sequence
+from rankops.specs import Target
 
 if TYPE_CHECKING:
     from rankops.torch_sequence import TorchSequence
@@ -17,18 +18,18 @@ FLOAT32, INT8 = "float32", "int8"
 FORMS = (FLOAT32, INT8)
 
 
-def export_forms(sequence: TorchSequence, products: int, scratch: Path) -> dict[str, OnnxSequence]:
-    """Every form of :data:`FORMS`; ``scratch`` is an existing folder for their files. The same network gives the
-    same bytes."""
+def export_forms(sequence: TorchSequence, products: int, target: Target, scratch: Path) -> dict[str, OnnxSequence]:
+    """Every form of :data:`FORMS` for a target; ``scratch`` is an existing folder for their files. The same network
+    gives the same bytes."""
     exported = scratch / FLOAT32
     exported.mkdir()
     sequence.export(exported)
     strip(exported / GRAPH)
-    _quantize(exported, scratch / INT8, replace(sequence.config, storage=INT8))
+    _quantize(exported, scratch / INT8, replace(sequence.config, storage=INT8), target)
     return {form: _loaded(scratch / form, products) for form in FORMS}
 
 
-def _quantize(exported: Path, out: Path, config: SequenceConfig) -> None:
+def _quantize(exported: Path, out: Path, config: SequenceConfig, target: Target) -> None:
     """Weights in int8, one scale a column; what flows between them is quantized as it comes (dynamically)."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -40,6 +41,7 @@ def _quantize(exported: Path, out: Path, config: SequenceConfig) -> None:
             op_types_to_quantize=["MatMul", "Gemm"],  # the table that is looked up stays
             per_channel=True,
             weight_type=QuantType.QInt8,
+            reduce_range=target == "cpu-avx2",  # its sums of 16 bits would saturate; see rankops.compression.rungs
             extra_options={"MatMulConstBOnly": True},
         )
     strip(out / GRAPH)

@@ -106,8 +106,8 @@ def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_
     """Fit a model on the job's dataset and write the checkpoint folder ``job.output``.
 
     The same job gives the same bytes. Item-item fits are not resumed but begun again: all take a minute. A sequential
-    part goes on from its last epoch. Raises
-    :class:`BadInput` for a dataset without baskets and :class:`TrainingInterrupted` when asked to stop.
+    part goes on from its last epoch. Raises :class:`BadInput` for a dataset without baskets and
+    :class:`TrainingInterrupted` when asked to stop.
     """
     started = time.monotonic()
     seen = next_item_view(load_dataset(job.dataset), job.recommendation)
@@ -131,7 +131,8 @@ def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_
         facts["sequence_weight"] = weight
         sequence = fitting.fitted(baskets, items, weight, "whole") if weight else None
     progress(f"next item: last fit on all {baskets.height:,} baskets with {best}")
-    result = _result(job, seen, baskets, curve, time.monotonic() - started)
+    size = 0 if sequence is None else sum(weight.numel() for weight in sequence.network.parameters())
+    result = _result(job, seen, baskets, curve, size, time.monotonic() - started)
     facts["dev_hr@20"] = result.dev_metric_best
     model = truncated(fit(items, grams, best), ids, items.recent(_RECENT_DAYS), job.recommendation.neighbours, facts)
     _write(job, replace(model, sequence=sequence), result)
@@ -296,10 +297,10 @@ class _Fitting:
 
 
 def _result(
-    job: TrainingJob, seen: Dataset, baskets: pl.DataFrame, curve: list[tuple[int, float]], seconds: float
+    job: TrainingJob, seen: Dataset, baskets: pl.DataFrame, curve: list[tuple[int, float]], size: int, seconds: float
 ) -> TrainingResult:
     pairs = baskets.select((pl.col("product_ids").list.len() * (pl.col("product_ids").list.len() - 1)).sum()).item()
-    parameters = job.recommendation.neighbours * seen.catalogue.height
+    parameters = job.recommendation.neighbours * seen.catalogue.height + size  # of the network
     best = curve[-1][1]
     return TrainingResult(
         steps=curve[-1][0],

@@ -35,7 +35,7 @@ from rankops.training.job import Progress, ShouldStop, TrainingInterrupted
 _STATE = "epoch.pt"
 _WEIGHT_DECAY, _BETAS, _CLIP = 0.01, (0.9, 0.98), 1.0
 _WARM_STEPS = 100
-_PREFIXES = 6
+_PREFIXES = 4
 """Of each batch, drawn anew: those of a basket tell much the same, and the softmax over all products is what costs."""
 _LAST_RATE = 0.02
 """Share of the learning rate that is left at the end of the cosine."""

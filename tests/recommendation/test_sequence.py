@@ -122,14 +122,14 @@ def test_it_learns_which_theme_a_basket_follows_and_places_what_never_sold(
 
 def test_what_is_served_answers_as_what_was_fitted(sequence: TorchSequence, tmp_path: Path) -> None:
     n = len(sequence.network.sales)
-    forms = export_forms(sequence, n, tmp_path)
+    forms = export_forms(sequence, n, "cpu-avx512-vnni", tmp_path)
     assert set(forms) == set(FORMS)
     for rows in ([3], [1, 40, 7], list(range(12))):
         exact = sequence.probabilities(rows)
         np.testing.assert_allclose(forms["float32"].probabilities(rows), exact, atol=1e-6)
         assert np.abs(forms["int8"].probabilities(rows) - exact).max() < 0.1
     (tmp_path / "again").mkdir()
-    twice = export_forms(sequence, n, tmp_path / "again")
+    twice = export_forms(sequence, n, "cpu-avx512-vnni", tmp_path / "again")
     assert [twice[form].graph for form in FORMS] == [forms[form].graph for form in FORMS]
 
 
@@ -149,7 +149,7 @@ def test_a_model_adds_both_parts_and_survives_its_folder(
     both.save(tmp_path / "checkpoint")
     assert load_checkpoint(tmp_path / "checkpoint").recommend(context, 5) == both.recommend(context, 5)
     (tmp_path / "forms").mkdir()
-    forms = export_forms(sequence, len(ids), tmp_path / "forms")
+    forms = export_forms(sequence, len(ids), "cpu-avx2", tmp_path / "forms")
     assert [rung.sequence for rung in rungs_of(both)] == [form for form in FORMS for _ in RUNGS]
     build_rung(both, RUNGS[0], forms).save(tmp_path / "forms")
     served = load_next_item(tmp_path / "forms")
@@ -162,7 +162,7 @@ def test_half_a_sequential_part_or_another_networks_is_refused(
 ) -> None:
     _, ids = themes(shop)
     links = truncated(np.ones((len(ids), len(ids)), np.float32), ids, np.ones(len(ids)), 10, {})
-    forms = export_forms(sequence, len(ids), tmp_path)
+    forms = export_forms(sequence, len(ids), "cpu-avx2", tmp_path)
     replace(links, sequence=forms["float32"]).save(tmp_path)
     whole = next_item_digest(tmp_path)
     config = (tmp_path / CONFIG).read_bytes()
