@@ -6,18 +6,19 @@
 #
 # rankops-base:bookworm    Debian 12 with Python 3.11 and certificates, no apt, no manual pages: BASE_IMAGE
 # rankops-build:bookworm   that with venv, and this machine's way to its package index (pip.conf, certificates, local
-#                          wheels): BUILD_IMAGE; nothing of it gets into an image, never publish it
+#                          wheels): BUILD_IMAGE; only kustomize gets into an image, never publish it
 #
 # DOCKER   the docker command (default: docker)       SUITE   Debian suite (default: bookworm)
 # PACKAGES more packages of the base, e.g. git,openssh-client for the pipeline      NAME   prefix (default: rankops)
 # WHEELS   folder of wheels that pip on this machine is told of (find-links) and the build should find at the same place
+# KUSTOMIZE  a kustomize for the pipeline's build, which else downloads it (default: the one of `make setup`, if there)
 # The mirror is the one that this machine's own apt sources name.
 set -euo pipefail
 
 suite=${SUITE:-bookworm}
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-0}
 read -r -a docker <<<"${DOCKER:-docker}"
-[ $# = 0 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# = 0 ] || { sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 2; }
 command -v mmdebstrap >/dev/null || { echo "mmdebstrap is missing: apt-get install mmdebstrap, or use a registry's image" >&2; exit 1; }
 
 scratch=$(mktemp -d)
@@ -55,6 +56,9 @@ done
 if [ -f /etc/ssl/certs/ca-certificates.crt ]; then
   cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
 fi
+if [ -x "$KUSTOMIZE" ]; then
+  install -D "$KUSTOMIZE" "$root/usr/local/bin/kustomize"
+fi
 if [ -n "${WHEELS:-}" ]; then
   mkdir -p "$root$WHEELS"
   cp -r "$WHEELS"/. "$root$WHEELS"
@@ -63,7 +67,8 @@ HOOK
 
 echo "== Debian packages of $suite" >&2
 # libstdc++6: numpy, onnxruntime and pyarrow are C++.
-SCRATCH=$scratch BUILD_PACKAGES=python3-venv mmdebstrap --quiet --variant=essential \
+kustomize=${KUSTOMIZE:-$(cd "$(dirname "$0")/../.." && pwd)/.rankops/bin/kustomize}
+SCRATCH=$scratch KUSTOMIZE=$kustomize BUILD_PACKAGES=python3-venv mmdebstrap --quiet --variant=essential \
   --include="python3,ca-certificates,libstdc++6${PACKAGES:+,$PACKAGES}" --aptopt='Acquire::Languages "none"' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
