@@ -23,7 +23,8 @@ def python_of(name: str, progress: Callable[[str], None], *, sees_ours: bool = F
     requirements = HERE / f"requirements-{name}.txt"
     home = folder / name
     python, stamp = home / "bin" / "python", home / "requirements.sha256"
-    wanted = f"{sha256_file(requirements)} {sees_ours}\n"
+    packages = sysconfig.get_path("purelib") if sees_ours else "its own"  # ours may have moved since
+    wanted = f"{sha256_file(requirements)} {packages}\n"
     if stamp.is_file() and stamp.read_text() == wanted:
         return python
     progress(f"{name}: installing {requirements.name} into {home}")
@@ -32,8 +33,8 @@ def python_of(name: str, progress: Callable[[str], None], *, sees_ours: bool = F
     install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", str(requirements)]
     subprocess.run([*install, *(["--no-deps"] if sees_ours else [])], check=True, stdout=sys.stderr)
     if sees_ours:
-        packages = home / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
-        write_text(packages / "rankops-packages.pth", sysconfig.get_path("purelib") + "\n")
+        theirs = home / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+        write_text(theirs / "rankops-packages.pth", f"{packages}\n")
     write_text(stamp, wanted)
     return python
 
