@@ -15,6 +15,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rankops.errors import OverlayConflict
@@ -173,8 +174,9 @@ class ObjectStore:
                 stale.unlink(missing_ok=True)
         # Blobs are fetched without the lock, by several processes at once: what they write now is not abandoned.
         for stale in self.repository.glob("objects/pack/tmp_*"):
-            if time.time() - stale.stat().st_mtime > _ABANDONED:
-                stale.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):  # received and renamed since it was listed
+                if time.time() - stale.stat().st_mtime > _ABANDONED:
+                    stale.unlink()
 
     def tidy(self) -> bool:
         """Pack what many small fetches and commits left behind, where there is much of it; True where it did.

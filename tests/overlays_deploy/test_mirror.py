@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -170,3 +172,16 @@ def test_a_file_where_a_folder_must_be_is_named(remote: GitRemote, bare: Path, t
     human_edit(bare, tmp_path / "clone", "blocked", "a file\n")
     with pytest.raises(OverlayConflict, match="blocked is a file"):
         remote.commit(remote.head("main"), {"blocked/x": "1\n"}, "x", when=WHEN)
+
+
+def test_a_pack_that_is_received_while_leftovers_are_looked_for_is_none(remote: GitRemote) -> None:
+    remote.head("main")
+    packs = remote.mirror / "objects" / "pack"
+    packs.mkdir(exist_ok=True)
+    renamed, old, new = packs / "tmp_pack_renamed", packs / "tmp_pack_old", packs / "tmp_pack_new"
+    renamed.symlink_to(packs / "gone")  # listed, and not there when it is looked at
+    for path, age in ((old, 2 * plumbing._ABANDONED), (new, 0.0)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age,) * 2)
+    remote.fetch("main")
+    assert (old.exists(), new.exists()) == (False, True)
