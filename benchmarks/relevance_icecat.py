@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from assets.models import ICECAT
 from benchmarks.harness import Comparison, machine, table, write
 from rankops.data.importers import import_icecat
 from rankops.dataset import Dataset
@@ -48,16 +49,7 @@ from rankops.text import product_texts
 ROOT = Path(__file__).resolve().parent.parent
 FOLDS = 3
 SEED = 20240607
-SPEC = TrainingSpec(
-    max_steps=16,
-    batch_size=16,
-    learning_rate=2e-5,
-    hard_negatives=1,
-    evaluate_every=16,
-    patience=2,
-    max_product_tokens=64,
-    start_weight=0.5,
-)
+SPEC = ICECAT.training
 """Few and small steps, and half of the way only: about 35 training queries a fold can nudge a good model, and soon
 overfit it (judged nDCG@10 of the vectors alone: un-tuned 0.865, tuned 0.866, their mean 0.888). Icecat's
 titles and descriptions are twice as long as the generated shop's texts, so twice the tokens are read."""

@@ -8,12 +8,12 @@ from typing import Any
 
 from rankops.compression.calibration import activation_ranges
 from rankops.compression.export import quiet, strip
+from rankops.compression.matrices import NO_MATRIX, PRODUCTS, products
 from rankops.compression.rungs import Rung
 from rankops.compression.sensitivity import matrices_after_gelu, most_sensitive
 from rankops.errors import BadInput
 from rankops.specs import Target
 
-_PRODUCTS = ("MatMul", "Attention")
 _STATIC = ("MatMul",)
 """What static int8 treats. Embeddings stay in fp32: they are looked up, not multiplied."""
 
@@ -48,7 +48,7 @@ def quantization_config(rung: Rung, target: Target, excluded: list[str] | None =
         "nodes_to_exclude": excluded or [],
     }
     if rung.words == "fp32":
-        options["operators_to_quantize"] = list(_PRODUCTS)
+        options["operators_to_quantize"] = list(PRODUCTS)
     if rung.calibration:
         options["operators_to_quantize"] = list(_STATIC)
     if target == "cpu-arm64":
@@ -96,8 +96,7 @@ def _products(model: Path, *, constant: bool) -> list[str]:
     import onnx
 
     graph = onnx.load(str(model), load_external_data=False).graph
-    weights = {tensor.name for tensor in graph.initializer}
-    names = [node.name for node in graph.node if node.op_type == "MatMul" and (node.input[1] in weights) is constant]
+    names = [node.name for node in products(graph, ("MatMul",), constant=constant)]
     if constant and not names:
-        raise BadInput("the graph has no product with a constant matrix", "nothing to do: this rung is for such models")
+        raise BadInput(*NO_MATRIX)
     return names

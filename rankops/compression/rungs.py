@@ -190,7 +190,9 @@ class Workshop:
         from rankops.compression.smooth import smooth
 
         folder = self._scratch / f"smooth-{graph}"
-        return folder if folder.is_dir() else smooth(self.graph(graph), folder, self._texts)
+        if (folder / "model.onnx").is_file():
+            return folder
+        return smooth(self.graph(graph), folder, self._texts)
 
     def graph(self, graph: Graph) -> Path:
         """The folder of the checkpoint's graph before quantization, made once."""

@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 
 from rankops.compression.feeds import feeds
+from rankops.compression.matrices import products
 from rankops.compression.targets import available_cores
 from rankops.errors import BadInput
+from rankops.files import sha256_file
 from rankops.onnx_session import quiet_session
 
 SHARE = 0.5
 """The most sensitive matrices are the fewest that together cause this share of the loss."""
 _TEXTS = 24
-_KINDS = ("MatMul", "Attention")
 SCAN = "sensitivity.json"
 
 
@@ -67,19 +68,20 @@ def scan(base: Path, texts: Sequence[Any], *, per_channel: bool = True) -> list[
     """Every matrix of ``base/model.onnx`` with what int8 costs there, most sensitive first.
 
     Weights and inputs of one node at a time are rounded as dynamic int8 rounds them (weights symmetric, inputs by the
-    run's own range); the result is remembered beside the graph. Raises :class:`BadInput` without texts.
+    run's own range); the result is remembered beside the graph, for these very bytes of it. Raises :class:`BadInput`
+    without texts.
     """
     if not texts:
         raise BadInput("a sensitivity scan needs texts", "give the workshop real queries and product texts")
-    memory = base / SCAN
-    if memory.is_file():
-        return [Sensitivity(**entry) for entry in json.loads(memory.read_text())]
+    memory, graph = base / SCAN, sha256_file(base / "model.onnx")
+    if memory.is_file() and (known := json.loads(memory.read_text()))["graph"] == graph:
+        return [Sensitivity(**entry) for entry in known["found"]]
     import onnx
 
     model = onnx.load(str(base / "model.onnx"))
     samples = feeds(base, texts[:: max(1, len(texts) // _TEXTS)][:_TEXTS])
     reference = _vectors(model, samples)
-    nodes = _weighted(model.graph)
+    nodes = products(model.graph)
 
     def loss(node: Any) -> Sensitivity:
         cosine = np.einsum("ij,ij->i", reference, _vectors(_rounded(model, node.name, per_channel), samples))
@@ -87,13 +89,8 @@ def scan(base: Path, texts: Sequence[Any], *, per_channel: bool = True) -> list[
 
     with ThreadPoolExecutor(available_cores()) as pool:
         found = sorted(pool.map(loss, nodes), key=lambda entry: (-entry.loss, entry.node))
-    memory.write_text(json.dumps([asdict(entry) for entry in found]))
+    memory.write_text(json.dumps({"graph": graph, "found": [asdict(entry) for entry in found]}))
     return found
-
-
-def _weighted(graph: Any) -> list[Any]:
-    constants = {tensor.name for tensor in graph.initializer}
-    return [node for node in graph.node if node.op_type in _KINDS and node.input[1] in constants]
 
 
 def _rounded(model: Any, name: str, per_channel: bool) -> Any:

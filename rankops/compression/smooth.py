@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 
 from rankops.compression.feeds import feeds
+from rankops.compression.matrices import NO_MATRIX, constants, products
 from rankops.errors import BadInput
 
 MIGRATION = 0.75
 """The exponent ``a``: how much of the difficulty goes into the weights. 0.5 to 0.9 were tried on Icecat's products."""
-_KINDS = ("MatMul", "Attention")
 _LEAST = 1e-5
 
 
@@ -39,7 +39,7 @@ def smooth(base: Path, out: Path, texts: Sequence[Any], *, migration: float = MI
     model = onnx.load(str(base / "model.onnx"))
     readers = _readers(model.graph)
     if not readers:
-        raise BadInput("the graph has no product with a constant matrix", "nothing to do: this rung is for such models")
+        raise BadInput(*NO_MATRIX)
     _rewrite(model.graph, readers, _largest(model, feeds(base, texts), list(readers)), migration)
     out.mkdir(parents=True, exist_ok=True)
     for path in base.iterdir():
@@ -51,10 +51,10 @@ def smooth(base: Path, out: Path, texts: Sequence[Any], *, migration: float = MI
 
 def _readers(graph: Any) -> dict[str, list[Any]]:
     """The nodes that multiply a tensor by a constant matrix, by that tensor."""
-    constants = {tensor.name for tensor in graph.initializer}
+    fixed = constants(graph)
     found: dict[str, list[Any]] = {}
-    for node in graph.node:
-        if node.op_type in _KINDS and node.input[1] in constants and node.input[0] not in constants:
+    for node in products(graph):
+        if node.input[0] not in fixed:
             found.setdefault(node.input[0], []).append(node)
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -86,6 +87,14 @@ def test_the_scan_finds_the_matrix_that_was_made_hard_to_round(workshop: Worksho
     assert {entry.kind for entry in found} == {"MatMul", "Attention"}
     assert most_sensitive(tmp_path, TEXTS, share=0.01) == [node.name]
     assert (tmp_path / "sensitivity.json").is_file()  # scanned once
+
+
+def test_a_scan_that_was_copied_beside_another_graph_is_not_believed(workshop: Workshop, tmp_path: Path) -> None:
+    most_sensitive(workshop.graph("lean"), TEXTS)
+    copied = tmp_path / "split"
+    shutil.copytree(workshop.graph("lean"), copied)
+    split_attention(copied / "model.onnx")
+    assert {entry.kind for entry in scan(copied, TEXTS)} == {"MatMul"}
 
 
 def test_rungs_that_need_texts_say_so(checkpoint: Path, tmp_path: Path) -> None:

@@ -11,9 +11,8 @@ import pytest
 
 from rankops.cross_encoding import OnnxCrossEncoder
 from rankops.dataset import Dataset
-from rankops.release.signing import create_key_pair, sign, verify
+from rankops.release.signing import create_key_pair, sign
 from rankops.serving.client import Client
-from rankops.serving.config import ServerConfig
 from rankops.serving.verification import verify_live
 from rankops.stages.evaluation import HeldOut, evaluate_checkpoint
 from rankops.stages.tasks import Contenders, task_stage
@@ -21,7 +20,7 @@ from rankops.torch_cross_encoding import load_checkpoint
 from rankops.training.crossencoder import train
 from rankops.training.job import TrainingJob
 from tests.ranking.conftest import MATCHER
-from tests.serving.conftest import running
+from tests.serving.conftest import served
 from tests.support.tiny_release import release_facts
 
 
@@ -60,12 +59,7 @@ def life(
 
 @pytest.fixture(scope="module")
 def address(life: Path) -> Iterator[str]:
-    key = next((life / "keys").glob("*.pub"))
-    manifest = verify(life / "release", key, None)
-    config = ServerConfig(
-        release=life / "release", public_key=key, digest=manifest.digest, port=0, request_log=life / "log"
-    )
-    with running(config) as url:
+    with served(life, request_log=life / "log") as url:
         yield url
 
 

@@ -9,16 +9,15 @@ from pathlib import Path
 import pytest
 
 from rankops.dataset import Dataset
-from rankops.release.signing import create_key_pair, sign, verify
+from rankops.release.signing import create_key_pair, sign
 from rankops.serving.client import Client
-from rankops.serving.config import ServerConfig
 from rankops.serving.verification import verify_live
 from rankops.specs import GateSpec, ModelSpec, RecommendationSpec, ServingSpec, TrainingSpec
 from rankops.stages.evaluation import HeldOut, evaluate_checkpoint
 from rankops.stages.tasks import Contenders, task_stage
 from rankops.training.job import TrainingInterrupted, TrainingJob
 from rankops.training.next_item import train
-from tests.serving.conftest import running
+from tests.serving.conftest import served
 from tests.support.tiny_release import release_facts
 
 SPEC = ModelSpec(
@@ -85,9 +84,7 @@ def life(shop: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(life: Path) -> Iterator[str]:
-    key = next((life / "keys").glob("*.pub"))
-    manifest = verify(life / "release", key, None)
-    with running(ServerConfig(release=life / "release", public_key=key, digest=manifest.digest, port=0)) as url:
+    with served(life) as url:
         yield url
 
 

@@ -16,10 +16,9 @@ from rankops.predict.recommendation import predict
 from rankops.predict.releases import Resolved
 from rankops.predict.task import Asked
 from rankops.release.recommendation import MODEL
-from rankops.release.signing import create_key_pair, sign, verify
+from rankops.release.signing import create_key_pair, sign
 from rankops.sequence import SEQUENCE_FILES
 from rankops.serving.client import Client
-from rankops.serving.config import ServerConfig
 from rankops.serving.verification import verify_live
 from rankops.specs import ModelSpec, RecommendationSpec, SequenceSpec, TrainingSpec
 from rankops.stages.tasks import task_stage
@@ -27,7 +26,7 @@ from rankops.torch_sequence import WEIGHTS, load_checkpoint
 from rankops.training.job import TrainingJob
 from rankops.training.next_item import train
 from tests.recommendation.test_life import SPEC as LINKS_ALONE
-from tests.serving.conftest import running
+from tests.serving.conftest import served
 from tests.support.tiny_release import release_facts
 from tests.training.conftest import tiny_model  # noqa: F401 (fixture)
 
@@ -85,9 +84,7 @@ def life(shop: Dataset, tiny_model: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def address(life: Path) -> Iterator[str]:
-    key = next((life / "keys").glob("*.pub"))
-    manifest = verify(life / "release", key, None)
-    with running(ServerConfig(release=life / "release", public_key=key, digest=manifest.digest, port=0)) as url:
+    with served(life) as url:
         yield url
 
 

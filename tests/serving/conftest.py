@@ -16,7 +16,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from rankops.release.manifest import ReleaseManifest
-from rankops.release.signing import create_key_pair
+from rankops.release.signing import create_key_pair, verify
 from rankops.serving.app import create_app
 from rankops.serving.client import Client
 from rankops.serving.config import ServerConfig
@@ -48,6 +48,16 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     catalogue = write_catalogue(root / "catalogue.parquet")
     manifest = make_release(root / "release", artifact=artifact, catalogue=catalogue, private_key=private)
     return Shop(root / "release", artifact, private, public, manifest)
+
+
+@contextlib.contextmanager
+def served(root: Path, **settings: object) -> Iterator[str]:
+    """A server of the release in ``root``, signed with the key beside it; yields its address."""
+    key = next((root / "keys").glob("*.pub"))
+    manifest = verify(root / "release", key, None)
+    given = {"release": root / "release", "public_key": key, "digest": manifest.digest, "port": 0, **settings}
+    with running(ServerConfig.model_validate(given)) as url:
+        yield url
 
 
 @contextlib.contextmanager
