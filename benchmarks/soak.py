@@ -1,9 +1,10 @@
 """Half an hour at 80 % of capacity with a hot swap every two minutes: no failure, no growth of memory.
 
 ``python -m benchmarks.soak [--minutes 30] [--rate R] [--share 0.8] [--swap-seconds 120]``. Two releases of the same
-products take turns through the server's pin file; load is an open loop of Poisson arrivals, result cache off. Memory is
-what the process has resident, averaged over each swap's cycle (a swap holds two releases for a moment), and its growth
-is the slope of a straight line through the cycles after warm-up, with a 95 % interval (Student's t).
+products take turns through the server's pin file; load is an open loop of Poisson arrivals, result cache off. It warms
+up by the same load with twenty quick swaps, until the allocator has seen what a swap asks of it. Memory is what the
+process has resident, averaged over each swap's cycle (a swap holds two releases for a moment), and its growth is the
+slope of a straight line through the cycles, with a 95 % interval (Student's t).
 ``$RANKOPS_SOAK_MINUTES`` sets the length where ``make bench`` runs it.
 """
 
@@ -35,7 +36,7 @@ from rankops.load.result import StageResult
 
 _OBJECTIVE = Objective(50.0)
 _SEGMENT = 60.0
-_WARM_CYCLES = 2
+_WARM_SWAPS, _WARM_SECONDS = 20, 4.0  # quick ones before the clock starts; an even number
 _GROWTH = 0.01  # of the memory in an hour: less is called none
 Say = Callable[[str], None]
 
@@ -60,8 +61,8 @@ class SoakReport:
     swaps: list[float] = field(default_factory=list)
 
     def cycles(self) -> list[tuple[float, float]]:
-        """(middle in seconds, mean MB) of each whole time between two swaps after the warm-up."""
-        edges = self.swaps[_WARM_CYCLES:]
+        """(middle in seconds, mean MB) of each whole time between two swaps."""
+        edges = self.swaps
         if len(edges) < 4:  # too few swaps: equal parts of the second half
             edges = np.linspace(self.seconds / 2, self.seconds, 6).tolist()
         taken = np.asarray(self.memory)
@@ -197,6 +198,8 @@ def soak(
                 ceiling = generator.closed_loop(16, 4.0).throughput
                 found = capacity_of(generator, ceiling, _OBJECTIVE, 1, say)
                 rate = share * found.rate
+            say(f"soak: {_WARM_SWAPS} quick swaps to warm up")
+            Soak(side, pin, releases, _WARM_SECONDS, say).run(generator, rate, (_WARM_SWAPS + 0.5) * _WARM_SECONDS)
             say(f"soak: {rate:.0f} requests/s for {minutes:g} minutes, a swap every {swap_seconds:g} s")
             report = Soak(side, pin, releases, swap_seconds, say).run(
                 generator, rate, minutes * 60, folder / "progress.json"

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rankops.pace import rest
+
 _CHUNK = 1 << 20
 
 
@@ -30,6 +32,7 @@ def sha256_file(path: Path) -> str:
     with path.open("rb") as handle:
         while chunk := handle.read(_CHUNK):
             digest.update(chunk)
+            rest()
     return digest.hexdigest()
 
 

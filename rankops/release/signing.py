@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rankops.errors import BadInput, IntegrityError
 from rankops.files import combine_digests, file_digests, write_bytes
+from rankops.pace import is_paced
 from rankops.release.manifest import (
     MANIFEST,
     SIGNATURE,
@@ -147,7 +148,7 @@ def _hashing() -> HashingConfig:
     from model_signing import hashing
 
     # Git's files are signed like any other: by default model signing would ignore a planted .gitattributes.
-    config: Any = hashing.Config().use_file_serialization(max_workers=2)
+    config: Any = hashing.Config().use_file_serialization(max_workers=1 if is_paced() else 2)
     return config.set_ignored_paths(paths=[SIGNATURE, STORE_MARKER], ignore_git_paths=False)
 
 

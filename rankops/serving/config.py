@@ -30,7 +30,7 @@ class ServerConfig(BaseModel):
     host: str = Field(default="127.0.0.1", description="address to listen on")
     port: int = Field(default=8080, ge=0, le=65535, description="port to listen on")
     threads: int = Field(default=2, ge=1, le=64, description="requests that are encoded and searched at a time")
-    queue: int = Field(default=128, ge=1, description="requests that may wait for a thread; more are answered 503")
+    queue: int = Field(default=256, ge=1, description="requests that may wait for a thread; more are answered 503")
     request_log: Path | None = Field(default=None, description="folder of the request log (none: not logged)")
     request_log_mb: float = Field(default=512, gt=0, description="disk that the request log may use, in MB")
     request_log_seconds: float = Field(default=30, gt=0, description="longest time a record waits to be written")

@@ -19,17 +19,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rankops.errors import BadInput, RankopsError
+from rankops.pace import paced
 from rankops.serving.config import ServerConfig
 from rankops.serving.engines import Engine, load_engine
 
 logger = logging.getLogger(__name__)
 _RETRY_SECONDS, _LONGEST_RETRY = 30.0, 600.0
 """A refused release is tried again after this time, then after twice it, and so on: it may still be uploading."""
+
+_LOADING_SHARE = 0.2
+"""Of a core, for loading the next release: at 80 % of capacity this server has twice that to spare."""
 
 
 class Pin(BaseModel):
@@ -113,7 +118,9 @@ class ReleaseKeeper:
                 if self._replaced:  # by now the last request of the old release has ended
                     self._replaced = False
                     give_memory_back()
-            self._check()
+            # The first release was waited for; the next ones come beside requests, which must not feel it.
+            with nullcontext() if self._serving is None else paced(_LOADING_SHARE):
+                self._check()
 
     def _check(self) -> None:
         """Serve what should be served; whatever goes wrong is told, and the thread goes on."""

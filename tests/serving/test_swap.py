@@ -17,10 +17,12 @@ import pytest
 
 from rankops.errors import BadInput
 from rankops.files import write_json
+from rankops.pace import is_paced
 from rankops.serving.app import create_app
 from rankops.serving.caller import Caller, enter_caller
 from rankops.serving.client import Client
 from rankops.serving.config import read_config
+from rankops.serving.engines import load_engine
 from rankops.serving.engines.retrieval import SearchEngine, Wish
 from rankops.serving.service import Service
 from rankops.serving.swap import read_pin
@@ -88,6 +90,24 @@ def test_a_new_pin_takes_over_without_a_dropped_request(shop, other, tmp_path):
         assert metric(client, url, 'rankops_swaps_total{outcome="ok"}') == "3.0"
         assert metric(client, url, "rankops_ready") == "1.0"
     assert set(answers) == {(200, first, first), (200, second, second)}
+
+
+def test_only_the_first_release_is_loaded_at_full_speed(shop, other, tmp_path, monkeypatch):
+    """The next ones come beside requests: hashing and reading them leaves the cores to those."""
+    paced = {}
+
+    def noted(config):
+        engine = load_engine(config)
+        paced[engine.manifest.digest] = is_paced()
+        return engine
+
+    monkeypatch.setattr("rankops.serving.swap.load_engine", noted)
+    file = pin(tmp_path / "pin.json", shop)
+    with running(shop.config(pin=file, pin_seconds=0.05)) as url, Client(url) as client:
+        wait_for(client, shop.manifest.digest)
+        pin(file, other)
+        wait_for(client, other.manifest.digest)
+    assert paced == {shop.manifest.digest: False, other.manifest.digest: True}
 
 
 def test_each_release_gives_its_own_answers_also_from_the_cache(shop, other, tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 
 from rankops.cross_encoding import OnnxCrossEncoder
 from rankops.errors import IntegrityError
+from rankops.pace import rest
 from rankops.release.manifest import ReleaseManifest
 from rankops.release.products import read_products
 from rankops.release.ranking import PRODUCT, QUERY, RANKER, SCORE
@@ -69,7 +70,10 @@ def load(config: ServerConfig, manifest: ReleaseManifest) -> RankEngine:
         raise IntegrityError(
             f"the manifest's model is {manifest.encoder_digest}, the bundled one is {encoder.digest}", REFUSED
         )
+    rest()
     texts = read_texts(config.release)
+    rest()
     engine = RankEngine(manifest, encoder, texts, read_products(config.release, texts))
+    rest()
     engine.score([("warm up", "warm up")])
     return engine

@@ -10,6 +10,7 @@ import numpy as np
 
 from rankops.errors import IntegrityError
 from rankops.next_item import NextItemModel, Recommendation, load_next_item, next_item_digest
+from rankops.pace import rest
 from rankops.release.manifest import ReleaseManifest
 from rankops.release.products import read_products
 from rankops.release.recommendation import ITEMS, MODEL, PRODUCT_IDS, SCORES, V2_DEPTH, recommend_tensors
@@ -56,7 +57,9 @@ def load(config: ServerConfig, manifest: ReleaseManifest) -> RecommendEngine:
     if (digest := next_item_digest(folder)) != manifest.encoder_digest:
         raise IntegrityError(f"the manifest's model is {manifest.encoder_digest}, the bundled one is {digest}", REFUSED)
     model = load_next_item(folder)
+    rest()
     products = read_products(config.release, model.ids)
+    rest()
     categories = {product_id: product.get("category") for product_id, product in products.items()}
     engine = RecommendEngine(manifest, model, products, categories)
     engine.recommend(model.ids[:1], 1, (), None)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rankops.errors import IntegrityError
+from rankops.pace import rest
 from rankops.release.golden import read_golden
 from rankops.release.manifest import ReleaseManifest
 from rankops.release.products import read_products
@@ -22,6 +23,9 @@ from rankops.serving.engines import REFUSED, Tensor
 _ANSWER_BYTES, _RESULT_BYTES = 400, 40
 """What an answer and each result take beside the JSON: ids are the index's, lists and numbers are the answer's own
 (with an entry of the cache 1.3 kB for ten results, by tracemalloc)."""
+
+_BLOCK = 256
+"""Products that are made ready for display between two rests: about a millisecond."""
 
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -107,12 +111,22 @@ def load(config: ServerConfig, manifest: ReleaseManifest) -> SearchEngine:
         raise IntegrityError(
             f"the manifest's encoder is {manifest.encoder_digest}, the bundled one is {digest}", REFUSED
         )
-    rows = read_products(config.release, searcher.index.product_ids)
-    shown = {product_id: _display(row) for product_id, row in rows.items()}
+    rest()
+    shown = _displays(read_products(config.release, searcher.index.product_ids))
     engine = SearchEngine(manifest, searcher, shown, together=config.provider == "cuda")
     for request in read_golden(config.release).requests:  # the index's pages and the model's are in memory after this
         engine.search(Wish(request.name, 1))
+        rest()
     return engine
+
+
+def _displays(products: Mapping[str, Mapping[str, object]]) -> dict[str, bytes]:
+    shown = {}
+    for number, (product_id, product) in enumerate(products.items()):
+        if not number % _BLOCK:
+            rest()
+        shown[product_id] = _display(product)
+    return shown
 
 
 def _display(product: Mapping[str, object]) -> bytes:
