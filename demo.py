@@ -1,4 +1,4 @@
-"""``make demo``: the whole life of a search model, on this machine, in minutes.
+"""``make demo``: the whole life of a search model (and of others beside it), on this machine, in minutes.
 
 Data → fine-tuning → evaluation → quantization → signed release → commit → live server → drift → retraining → commit.
 Every stage is the asset or sensor that people use in the Dagster UI; this file only calls them in order, on the same
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from rankops.errors import RankopsError
+from rankops.errors import GateFailed, RankopsError
 from rankops.files import write_json
 from rankops.state import REPOSITORY, LocalState
 
@@ -70,17 +70,25 @@ class Demo:
         tags: Mapping[str, str] | None = None,
         only: Sequence[Sequence[str]] = (),
     ) -> str:
-        """Run a job (or ``only`` some of its assets) in this process, its log lines compact; returns the run id."""
-        from dagster import AssetKey
+        """Run a job (or ``only`` some of its assets) in this process, its log lines compact; returns the run id.
 
-        result = self.definitions.resolve_job_def(name).execute_in_process(
-            instance=self.instance,
-            partition_key=partition,
-            run_config={**(config or {}), **COMPACT},
-            tags=dict(tags or {}),
-            asset_selection=[AssetKey(key) for key in only] if only else None,
-            raise_on_error=True,
-        )
+        Raises :class:`GateFailed` where a blocking check stopped the run.
+        """
+        from dagster import AssetKey
+        from dagster._core.errors import DagsterAssetCheckFailedError
+
+        try:
+            result = self.definitions.resolve_job_def(name).execute_in_process(
+                instance=self.instance,
+                partition_key=partition,
+                run_config={**(config or {}), **COMPACT},
+                tags=dict(tags or {}),
+                asset_selection=[AssetKey(key) for key in only] if only else None,
+                raise_on_error=True,
+            )
+        except DagsterAssetCheckFailedError as error:
+            failed = "; ".join(line.strip() for line in str(error).splitlines()[1:])
+            raise GateFailed(f"a check stopped {name}: {failed}", "read the check's reasons (make ui)") from error
         return result.run_id
 
 
@@ -91,22 +99,21 @@ def main(arguments: list[str] | None = None) -> int:
     others = {spec.name: spec for spec in MODELS if spec.task in OTHER_DOORS}
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument(
-        "--also", nargs="*", default=[], choices=sorted(others), help="release these models too, and ask them"
+        "--also", nargs="*", default=[], choices=sorted(others), help="take these models through the same life"
     )
     options = parser.parse_args(arguments)
     warnings.filterwarnings("ignore", module="dagster")  # beta notices of Dagster's own API, not ours to act on
     started = time.perf_counter()
     try:
         demo = prepare()
-        run(demo)
-        demo.facts["also"] = {name: release_and_ask(demo, others[name]) for name in options.also}
+        run(demo, [others[name] for name in options.also])
     except RankopsError as error:
         console.print(f"\n[bold red]✗ {escape(str(error))}[/]")
         return 1
     demo.facts["seconds"] = round(time.perf_counter() - started, 1)
     write_json(demo.state.root / "demo.json", demo.facts)
     tell(demo.facts, demo.state)
-    return 0
+    return 1 if "blocked" in demo.facts["decision"] else 0
 
 
 def prepare() -> Demo:
@@ -129,49 +136,66 @@ def prepare() -> Demo:
     return Demo(state, DagsterInstance.get(), build_defs(loggers={"compact": compact_logger()}))
 
 
-def run(demo: Demo) -> None:
-    """The life of the model; what stands already is re-used by the assets themselves."""
+def run(demo: Demo, others: Sequence[ModelSpec] = ()) -> None:
+    """The life of the model, and of the ``others`` beside it; what stands already is re-used by the assets."""
     from assets.datasets import FIRST_DAY
+    from automation.jobs import release_job_name
 
     launch = FIRST_DAY + timedelta(days=HISTORY_DAYS - 1)
     today = launch + timedelta(days=DRIFTED_DAYS)
     with demo.stage(f"Traffic: {HISTORY_DAYS} days of the shop's old keyword engine"):
         collect(demo, FIRST_DAY, launch)
     with demo.stage("Model: dataset → fine-tuning → gate → int8 → gate → signed release → commit → verification"):
-        demo.run_job("retriever_release", ENVIRONMENT)
+        demo.run_job(release_job_name(MODEL), ENVIRONMENT)
     with demo.stage("Search: the live server answers"):
         demo.facts["search"] = ask(demo)
+    demo.facts["also"] = {spec.name: release_and_ask(demo, spec) for spec in others}
     with demo.stage(f"Traffic: {DRIFTED_DAYS} days with new words and a new family of products, served by our model"):
         collect(demo, launch + timedelta(days=1), today)
-    with demo.stage(f"Drift: Evidently compares {today} with what the live release learned from"):
-        demo.run_job("retriever_monitor", today.isoformat(), only=[[MODEL, "drift_report"]])
-        demo.facts["drift"] = drift_facts(today)
-    with demo.stage("Sensor: a written retrain decision, and the run that it asks for"):
-        demo.facts["decision"] = tick(demo, today)
-    with demo.stage("Production: the same release as a pull request, with its evidence"):
-        demo.run_job("retriever_release", "production", only=[[MODEL, "deploy"]])
-        demo.facts["pull_requests"] = pull_requests(demo)
-    demo.facts["deploys"] = deploys(demo)
-    demo.facts["relevance"] = relevance(demo)
+    demo.facts |= loop(demo, MODEL, "ndcg@10", today)
+    for spec in others:
+        demo.facts["also"][spec.name] |= loop(demo, spec.name, spec.gates.metric, today)
     remember_the_loop(demo)
+
+
+def loop(demo: Demo, model: str, metric: Metric, today: date) -> dict[str, Any]:
+    """Drift of ``today``, the decision with its run, production's pull request, and what came of it in ``metric``."""
+    from automation.jobs import monitor_job_name, release_job_name
+
+    told = "" if model == MODEL else f" ({model})"
+    facts: dict[str, Any] = {}
+    with demo.stage(f"Drift{told}: Evidently compares {today} with what the live release learned from"):
+        demo.run_job(monitor_job_name(model), today.isoformat(), only=[[model, "drift_report"]])
+        facts["drift"] = drift_facts(model, today)
+    with demo.stage(f"Sensor{told}: a written retrain decision, and the run that it asks for"):
+        facts["decision"] = tick(demo, model)
+    with demo.stage(f"Production{told}: the same release as a pull request, with its evidence"):
+        demo.run_job(release_job_name(model), "production", only=[[model, "deploy"]])
+        facts["pull_requests"] = pull_requests(demo, model)
+    return {**facts, "deploys": deploys(model), "relevance": relevance(demo, model, metric)}
 
 
 def remember_the_loop(demo: Demo) -> None:
     """A later run finds nothing to do; what the loop found when it ran stays on record beside it."""
     path = demo.state.root / "demo.json"
     before = json.loads(path.read_text()) if path.is_file() else {}
-    if not demo.facts["decision"]["retrained"] and before.get("decision", {}).get("retrained"):
-        demo.facts["now"] = {name: demo.facts[name] for name in ("drift", "decision")}
-        demo.facts |= {name: before[name] for name in ("drift", "decision")}
+    pairs = [(demo.facts, before)]
+    pairs += [(facts, before.get("also", {}).get(name, {})) for name, facts in demo.facts["also"].items()]
+    for facts, earlier in pairs:
+        if not facts["decision"]["retrained"] and earlier.get("decision", {}).get("retrained"):
+            facts["now"] = {name: facts[name] for name in ("drift", "decision")}
+            facts |= {name: earlier[name] for name in ("drift", "decision")}
 
 
-def pull_requests(demo: Demo) -> list[dict[str, Any]]:
-    """The open pull requests of the local forge."""
+def pull_requests(demo: Demo, model: str) -> list[dict[str, Any]]:
+    """The model's open pull requests in the local forge."""
     from rankops.forge.local import LocalForge
+    from rankops.overlays.layout import branch_prefix
     from resources.gitops import GitOps
 
-    forge = LocalForge(demo.state.root / "forge", GitOps().remote())
-    shown = [{"number": p.number, "title": p.title, "url": p.url} for p in forge.all() if p.state == "open"]
+    forge, prefix = LocalForge(demo.state.root / "forge", GitOps().remote()), branch_prefix("production", model)
+    theirs = [p for p in forge.all() if p.state == "open" and p.head.startswith(prefix)]
+    shown = [{"number": p.number, "title": p.title, "url": p.url} for p in theirs]
     for pull in shown:
         say(f"#{pull['number']} {pull['title']}  (rankops pr show {pull['number']})")
     return shown
@@ -191,39 +215,49 @@ def collect(demo: Demo, first: date, last: date) -> None:
     demo.run_job("shop_ingest", None, tags=tags)
 
 
-def tick(demo: Demo, day: date) -> dict[str, Any]:
-    """One tick of the retraining sensor, exactly as the daemon runs it, and the run that it asks for."""
+def tick(demo: Demo, model: str) -> dict[str, Any]:
+    """One tick of the model's retraining sensor, exactly as the daemon runs it, and the run that it asks for.
+
+    A retraining that a gate blocks is an answer too: the champion stays.
+    """
     from dagster import build_sensor_context
 
+    from automation.jobs import release_job_name
+    from automation.sensors import retrain_sensor_name
     from definitions import default_resources
     from resources.store import Store
 
-    sensor = demo.definitions.resolve_sensor_def("retriever_retrain_on_drift")
+    sensor = demo.definitions.resolve_sensor_def(retrain_sensor_name(model))
     context = build_sensor_context(
         instance=demo.instance, definitions=demo.definitions, resources=default_resources(), sensor_name=sensor.name
     )
     result = sensor.evaluate_tick(context)
     for event in result.asset_events:
         demo.instance.report_runless_asset_event(event)
+    blocked = ""
     for request in result.run_requests or []:
         say(f"the sensor asks for a run: {request.run_key}")
         partition = request.partition_key or ENVIRONMENT
-        demo.run_job("retriever_release", partition, config=request.run_config, tags=request.tags)
+        try:
+            demo.run_job(release_job_name(model), partition, config=request.run_config, tags=request.tags)
+        except GateFailed as failed:
+            blocked = failed.problem
+            say(f"{blocked}: the live release stays")
     (event,) = result.asset_events
     uri = str(event.metadata["record"].value)
     record = Store().open().read_json(uri.partition("/store/")[2]) or {}
     retrained = bool(result.run_requests)
     say(f"decision: {'retrain' if retrained else 'do not retrain'}: {'; '.join(record['reasons'])}")
-    return {"retrained": retrained, "record": record}
+    return {"retrained": retrained, "record": record, **({"blocked": blocked} if blocked else {})}
 
 
-def deploys(demo: Demo) -> list[dict[str, Any]]:
-    """Every commit that pinned a release in staging, oldest first, with the diff that a reviewer would read."""
+def deploys(model: str) -> list[dict[str, Any]]:
+    """Every commit that pinned a release of the model in staging, oldest first, with the diff that reviewers read."""
     from rankops.overlays.history import current, earlier_pins
     from rankops.overlays.transaction import Target
     from resources.gitops import GitOps
 
-    remote, target = GitOps().remote(), Target(ENVIRONMENT, MODEL)
+    remote, target = GitOps().remote(), Target(ENVIRONMENT, model)
     pins = list(earlier_pins(remote, current(remote, target).head, target))[::-1]
     return [
         {
@@ -276,8 +310,7 @@ def release_and_ask(demo: Demo, spec: ModelSpec) -> dict[str, Any]:
         answer = live.ask(path, questions[path])
     for number, result in enumerate(answer["results"], 1):
         say(f"{number}. {result['title']}  ({result['score']:.3f})")
-    measured = relevance(demo, spec.name, spec.gates.metric)
-    return {"path": path, "asked": questions[path], "answer": answer, **measured}
+    return {"path": path, "asked": questions[path], "answer": answer}
 
 
 def jargon_query(demo: Demo) -> str:
@@ -298,14 +331,14 @@ def jargon_query(demo: Demo) -> str:
     return next((query for query in queries if not words & set(query.split())), queries[0])
 
 
-def drift_facts(day: date) -> dict[str, Any]:
+def drift_facts(model: str, day: date) -> dict[str, Any]:
     """Names, evidence and the report's address."""
     from rankops.artifacts import StoredArtifact
     from rankops.stages.drift import load, report_url
     from resources.store import Store, read_reference
 
     store = Store().open()
-    reference = read_reference(store, [MODEL, "drift_report"], day.isoformat(), StoredArtifact)
+    reference = read_reference(store, [model, "drift_report"], day.isoformat(), StoredArtifact)
     report = load(store, reference)
     for finding in report.drifted_causes:
         say(f"{finding.name}: {finding.evidence}")
@@ -318,7 +351,7 @@ def drift_facts(day: date) -> dict[str, Any]:
     }
 
 
-def relevance(demo: Demo, model: str = MODEL, metric: Metric = "ndcg@10") -> dict[str, Any]:
+def relevance(demo: Demo, model: str, metric: Metric) -> dict[str, Any]:
     """The metric of every system on the held-out queries, of each release that was deployed here."""
     from rankops.evaluation.storage import load_evaluation
     from rankops.overlays.history import current, earlier_pins
@@ -346,7 +379,7 @@ def relevance(demo: Demo, model: str = MODEL, metric: Metric = "ndcg@10") -> dic
                 "queries": evaluation.n_queries,
             }
         )
-    return {"releases": found[::-1]}
+    return {"metric": metric, "releases": found[::-1]}
 
 
 def artifact_of(store: ArtifactStore, release: str) -> Path:
@@ -365,35 +398,48 @@ def _folder(uri: str) -> Path:
 def tell(facts: Mapping[str, Any], state: LocalState) -> None:
     """The closing page: commits, diff, answer, drift, relevance before and after, where to look next."""
     console.rule("[bold]what happened")
-    for number, deployed in enumerate(facts["deploys"], 1):
-        console.print(f"[bold]commit {number}[/]  {deployed['commit']}  {deployed['overlay']}")
-        console.print(f"          release {deployed['release']}")
-    for line in changed_lines(facts["deploys"][-1]["diff"]):
-        console.print(f"          [dim]{escape(line)}[/]", soft_wrap=True)
     answer = facts["search"]
     console.print(f"[bold]search[/]    {answer['query']!r} → {answer['results'][0]['title']}")
-    causes = ", ".join(cause["name"] for cause in facts["drift"]["causes"]) or "none"
-    console.print(f"[bold]drift[/]     {facts['drift']['day']}: {causes}")
-    verdict = "retrain" if facts["decision"]["retrained"] else "do not retrain"
-    console.print(f"[bold]decision[/]  {verdict}: {'; '.join(facts['decision']['record'].get('reasons', []))}")
-    for item in facts["relevance"]["releases"]:
-        scores = "  ".join(f"{name} {value:.3f}" for name, value in item["ndcg@10"].items())
-        console.print(
-            f"[bold]nDCG@10[/]   release {item['release'][:12]} on {item['queries']} held-out queries: {scores}"
-        )
-    last = facts["relevance"]["releases"][-1]["ndcg@10"]
-    if "champion" in last:
-        console.print(
-            f"[bold]retrained[/] on the drifted traffic's queries: {last['champion']:.3f} before → "
-            f"{last['quantized']:.3f} after (nDCG@10)"
-        )
-    for model, asked in facts["also"].items():
-        console.print(f"[bold]{model}[/]  {asked['asked']} → {asked['answer']['results'][0]['title']}")
+    tell_life(facts)
+    for model, found in facts["also"].items():
+        console.rule(f"[bold]{model}")
+        console.print(f"[bold]asked[/]     {found['asked']} → {found['answer']['results'][0]['title']}")
+        tell_life(found)
     console.print(f"\n[green]✓[/] {facts['seconds']:.0f} s. Machine-readable: {state.root / 'demo.json'}")
     console.print(
         "Open the UI with [bold]make ui[/] (http://127.0.0.1:3000), the overlays' history with "
         f"[bold]git -C {state.root / 'gitops.git'} log -p[/]"
     )
+
+
+def tell_life(facts: Mapping[str, Any]) -> None:
+    """One model's commits, drift and decision, and the metric of every system on each release's held-out part."""
+    from rankops.specs import LABELS
+
+    for number, deployed in enumerate(facts["deploys"], 1):
+        console.print(f"[bold]commit {number}[/]  {deployed['commit']}  {deployed['overlay']}")
+        console.print(f"          release {deployed['release']}")
+    for line in changed_lines(facts["deploys"][-1]["diff"]):
+        console.print(f"          [dim]{escape(line)}[/]", soft_wrap=True)
+    causes = ", ".join(cause["name"] for cause in facts["drift"]["causes"]) or "none"
+    console.print(f"[bold]drift[/]     {facts['drift']['day']}: {causes}")
+    verdict = "retrain" if facts["decision"]["retrained"] else "do not retrain"
+    console.print(f"[bold]decision[/]  {verdict}: {'; '.join(facts['decision']['record'].get('reasons', []))}")
+    metric, releases = facts["relevance"]["metric"], facts["relevance"]["releases"]
+    if blocked := facts["decision"].get("blocked"):
+        console.print(f"[bold]blocked[/]   {blocked}: the live release stays")
+    label = LABELS[metric]
+    for item in releases:
+        scores = "  ".join(f"{name} {value:.3f}" for name, value in item[metric].items())
+        console.print(
+            f"[bold]{label}[/]   release {item['release'][:12]} on {item['queries']} held-out queries: {scores}"
+        )
+    last = releases[-1][metric]
+    if "champion" in last:
+        console.print(
+            f"[bold]retrained[/] on the drifted traffic's queries: {last['champion']:.3f} before → "
+            f"{last['quantized']:.3f} after ({label})"
+        )
 
 
 def changed_lines(diff: str, most: int = 8) -> list[str]:

@@ -43,7 +43,7 @@ def checkpoint_asset(spec: ModelSpec) -> AssetsDefinition:
         reused = made is not None
         if made is None:
             made = _train(context, spec, dataset, store, gitops, trainer, tracking)
-        return MaterializeResult(value=made, metadata={**artifact(made, reused=reused), **training_metadata(made)})
+        return MaterializeResult(value=made, metadata={**training_metadata(made), **artifact(made, reused=reused)})
 
     return checkpoint
 

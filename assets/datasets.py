@@ -125,7 +125,7 @@ def dataset_asset(dataset: str, *, collected: bool = True) -> AssetsDefinition:
                 raise BadInput(f"no folder is named for the dataset {dataset}", "name it in the resource `imported`")
             made, reused = _assembled(context, config, shop, opened, dataset)
         found = leaks(load_dataset(opened.local_path(made)).queries)
-        yield MaterializeResult(value=made, metadata={**artifact(made, reused=reused), **_facts(made)})
+        yield MaterializeResult(value=made, metadata={**_facts(made), **artifact(made, reused=reused)})
         yield AssetCheckResult(
             check_name="splits_leak_free",
             passed=not found,

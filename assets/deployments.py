@@ -18,7 +18,7 @@ from dagster import (
 )
 from pydantic import Field
 
-from assets.metadata import deploy_metadata, verification_metadata
+from assets.metadata import deploy_metadata, sizing_metadata, verification_metadata
 from assets.rollbacks import RollbackConfig, roll_back, rollback_link, wanted
 from rankops.artifacts import StoredArtifact
 from rankops.deployment import DeployRecord, VerificationRecord
@@ -61,7 +61,9 @@ def deploy_asset(spec: ModelSpec) -> AssetsDefinition:
         forge: Forge,
         kustomize: Kustomize,
     ) -> MaterializeResult:
+        from rankops.release.manifest import read_manifest
         from rankops.stages.deploy import Delivery, deploy_release, remember_release, server_image
+        from rankops.stages.pull_request import sizing_rows
 
         if (rollback := wanted(context, config.rollback)) is not None:
             return roll_back(context, spec, rollback, store, gitops, forge, kustomize)
@@ -81,7 +83,8 @@ def deploy_asset(spec: ModelSpec) -> AssetsDefinition:
         )
         if outcome.kind != "proposed":
             remember_release(spec, outcome.pin)
-        return MaterializeResult(value=DeployRecord.of(outcome), metadata=deploy_metadata(outcome))
+        advice = sizing_metadata(sizing_rows(opened, spec, read_manifest(opened.local_path(release))))
+        return MaterializeResult(value=DeployRecord.of(outcome), metadata={**deploy_metadata(outcome), **advice})
 
     return deploy
 

@@ -37,7 +37,8 @@ def drift_asset(spec: ModelSpec) -> AssetsDefinition:
         backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=1),
         deps=[AssetDep(AssetKey([spec.dataset, "traffic"]))],
         check_specs=[AssetCheckSpec("no_drift", asset=key)],
-        description="Evidently report and named causes of one day; a sensor turns it into a retrain decision.",
+        description=f"One day of traffic against the days that the live {spec.name} learned from: named causes, and "
+        "Evidently's page. A sensor turns it into a retrain decision.",
     )
     def drift_report(
         context: AssetExecutionContext, store: Store, gitops: GitOps
@@ -53,7 +54,7 @@ def drift_asset(spec: ModelSpec) -> AssetsDefinition:
         opened.write_json(reference_name([spec.name, "drift_report"], day), made.model_dump(mode="json"))
         context.log.info(f"drift of {day}: {', '.join(report.names) or 'none'}")
         yield MaterializeResult(
-            metadata={**artifact(made, reused=reused), **drift_metadata(report, report_url(made), opened, made)}
+            metadata={**drift_metadata(report, report_url(made), opened, made), **artifact(made, reused=reused)}
         )
         yield AssetCheckResult(
             check_name="no_drift",

@@ -15,7 +15,7 @@ from dagster import (
 
 from assets.metadata import artifact, evaluation_metadata, evaluation_pictures, gate_result
 from rankops.artifacts import StoredArtifact
-from rankops.specs import ModelSpec
+from rankops.specs import LABELS, ModelSpec
 from resources.gitops import GitOps
 from resources.store import Store
 from resources.tracking import Tracking
@@ -34,8 +34,9 @@ def evaluation_asset(spec: ModelSpec) -> AssetsDefinition:
             "checkpoint": AssetIn(key=AssetKey([spec.name, "checkpoint"])),
         },
         check_specs=[AssetCheckSpec("gate", asset=key, blocking=True)],
-        description=f"{spec.gates.metric} and more against {', '.join(spec.gates.floors)} and the champion, "
-        "with intervals.",
+        description=f"Is the checkpoint good enough? {LABELS[spec.gates.metric]} and more on held-out questions of "
+        f"{spec.dataset}, with intervals, against {', '.join(spec.gates.floors)} and the champion. The check `gate` "
+        "decides.",
     )
     def evaluation(
         context: AssetExecutionContext,
@@ -60,8 +61,10 @@ def evaluation_asset(spec: ModelSpec) -> AssetsDefinition:
             run.log_bytes("evaluation.md", evaluation_markdown(evaluation).encode())
             for name, png in pictures.items():
                 run.log_bytes(f"{name}.png", png)
+        for reason in evaluation.decision.reasons:
+            context.log.info(f"gate: {reason}")
         yield MaterializeResult(
-            value=made, metadata={**artifact(made, reused=reused), **evaluation_metadata(evaluation, pictures)}
+            value=made, metadata={**evaluation_metadata(evaluation, pictures), **artifact(made, reused=reused)}
         )
         yield gate_result("gate", evaluation.decision)
 

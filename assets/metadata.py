@@ -10,17 +10,44 @@ from typing import TYPE_CHECKING, Any
 from dagster import AssetCheckResult, MetadataValue
 
 from rankops.artifacts import StoredArtifact
+from rankops.specs import LABELS
 
 if TYPE_CHECKING:
     from rankops.drift.report import DriftReport
     from rankops.evaluation.gate import GateDecision
     from rankops.evaluation.results import Evaluation
+    from rankops.forge.markdown import Rows
+    from rankops.forge.protocol import PullRequest
     from rankops.overlays.deploy import DeployOutcome
     from rankops.release.manifest import ReleaseManifest
     from rankops.serving.verification import VerificationReport
     from rankops.specs import ModelSpec
     from rankops.stages.live import LiveService
     from rankops.store import ArtifactStore
+
+
+_COMPRESSION = {
+    "speedup": "times as fast as the checkpoint",
+    "p50_ms": "p50 ms",
+    "p50_before_ms": "p50 ms of the checkpoint",
+    "p95_ms": "p95 ms",
+    "p99_ms": "p99 ms",
+    "size_mb": "size MB",
+    "size_before_mb": "size MB of the checkpoint",
+    "load_ms": "load ms",
+    "peak_mb": "peak memory MB",
+    "relevance": "relevance on dev",
+    "loss_share": "share of it lost",
+    "cosine_mean": "cosine to the checkpoint, mean",
+    "cosine_worst": "cosine to the checkpoint, worst",
+    "correlation": "correlation with the checkpoint",
+}
+"""Facts of a compression report, as the UI calls them."""
+_OUTCOMES = {
+    "committed": "committed: the environment is told to run it",
+    "proposed": "proposed: waits for the merge of a pull request",
+    "unchanged": "unchanged: the environment runs it already",
+}
 
 
 def plot(png: bytes, alt: str) -> MetadataValue:
@@ -42,8 +69,8 @@ def artifact(reference: StoredArtifact, *, reused: bool | None = None) -> dict[s
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, MetadataValue]:
-    """Numeric metadata; numpy and torch scalars are cast because Dagster refuses them."""
-    return {name: MetadataValue.float(float(value)) for name, value in values.items()}
+    """Numeric metadata of six significant digits; numpy and torch scalars are cast because Dagster refuses them."""
+    return {name: MetadataValue.float(float(f"{value:.6g}")) for name, value in values.items()}
 
 
 def training_metadata(checkpoint: StoredArtifact) -> dict[str, Any]:
@@ -87,11 +114,10 @@ def evaluation_pictures(evaluation: Evaluation) -> dict[str, bytes]:
 
 def evaluation_metadata(evaluation: Evaluation, pictures: Mapping[str, bytes]) -> dict[str, Any]:
     """Means as numbers, the whole report as tables, and the plots."""
-    from rankops.evaluation.metrics import LABELS
     from rankops.evaluation.render import evaluation_markdown
 
     challenger = evaluation.system(evaluation.challenger)
-    means = {str(metric): interval.mean for metric, interval in challenger.metrics.items()}
+    means = {LABELS[metric]: interval.mean for metric, interval in challenger.metrics.items()}
     described = {
         "systems": f"mean {LABELS[evaluation.metric]} of every system with interval",
         "slices": "difference by slice with interval",
@@ -187,23 +213,37 @@ def advice_metadata(manifest: ReleaseManifest, spec: ModelSpec, dataset: Path) -
 def deploy_metadata(outcome: DeployOutcome) -> dict[str, Any]:
     """The commit, what it changed, and what a cluster will see of it."""
     shown: dict[str, Any] = {
-        "outcome": outcome.kind,
+        "outcome": _OUTCOMES[outcome.kind],
         "commit": outcome.commit,
         "overlay": outcome.overlay_path,
         "branch": outcome.branch,
         "release": outcome.pin.release,
         "supersedes": outcome.supersedes or "nothing",
         "attempts": outcome.attempts,
-        "seconds": float(outcome.seconds),
+        **numbers({"seconds": outcome.seconds}),
     }
     if outcome.diff:
         shown["diff"] = MetadataValue.md(f"```diff\n{outcome.diff}\n```")
     if outcome.rendered_diff:
         shown["rendered diff"] = MetadataValue.md(f"```diff\n{outcome.rendered_diff}\n```")
     if outcome.pull_request is not None:
-        shown["pull request"] = MetadataValue.url(outcome.pull_request.url)
+        shown["pull request"] = _pull_request(outcome.pull_request)
         shown["pull request body"] = MetadataValue.md(outcome.pull_request.body)
     return shown
+
+
+def _pull_request(pull: PullRequest) -> MetadataValue:
+    """A link; of the local forge, whose files no browser opens from here, the command that shows it."""
+    if pull.url.startswith("file:"):
+        return MetadataValue.text(f"#{pull.number} {pull.title} (rankops pr show {pull.number})")
+    return MetadataValue.url(pull.url)
+
+
+def sizing_metadata(rows: Rows) -> dict[str, Any]:
+    """What its pods should ask for, from the measured capacity and the expected peak; nothing where one is unknown."""
+    from rankops.forge.markdown import table
+
+    return {"capacity advice": MetadataValue.md(table(rows))} if rows else {}
 
 
 def verification_metadata(report: VerificationReport, live: LiveService) -> dict[str, Any]:
@@ -229,12 +269,13 @@ def compression_metadata(folder: Path) -> dict[str, Any]:
     from rankops.compression.report import CompressionReport
 
     report = CompressionReport.model_validate_json((folder / "compression.json").read_text())
+    facts = report.facts()
     by_length = latency_by_length(report)
     curves = {} if by_length is None else {"latency by length": plot(by_length, "latency by text length and batch")}
     return {
-        **numbers({k: v for k, v in report.facts().items() if isinstance(v, int | float) and not isinstance(v, bool)}),
         "rung": report.winner,
         "target": report.target,
+        **numbers({name: facts[key] for key, name in _COMPRESSION.items() if key in facts}),
         "rungs": MetadataValue.md(page(report)),
         "before and after": plot(before_after(report), "size and latency before and after"),
         "relevance and latency": plot(relevance_against_latency(report), "rungs: relevance against latency"),

@@ -56,9 +56,9 @@ def quantized_asset(spec: ModelSpec) -> AssetsDefinition:
         yield MaterializeResult(
             value=made,
             metadata={
-                **artifact(made, reused=reused),
                 **compression_metadata(folder),
                 **evaluation_metadata(judged, evaluation_pictures(judged)),
+                **artifact(made, reused=reused),
             },
         )
         yield gate_result("gate_after_compression", judged.decision)

@@ -52,7 +52,7 @@ def release_asset(spec: ModelSpec) -> AssetsDefinition:
         if not reused and manifest.mlflow_run is not None:
             tracking.open(manifest.mlflow_run).log_bytes(MODEL_CARD, card)
         advice = advice_metadata(manifest, spec, opened.local_path(dataset))
-        shown = {**artifact(made, reused=reused), **release_metadata(manifest, card.decode()), **advice}
+        shown = {**release_metadata(manifest, card.decode()), **advice, **artifact(made, reused=reused)}
         return MaterializeResult(value=made, metadata=shown)
 
     return release

@@ -35,7 +35,7 @@ def search_asset(spec: ModelSpec) -> AssetsDefinition:
         if made is None:
             made = _search(context, spec, dataset, planned, store, trainer, tracking)
         return MaterializeResult(
-            value=made, metadata={**artifact(made, reused=reused), **search_metadata(spec, opened, made)}
+            value=made, metadata={**search_metadata(spec, opened, made), **artifact(made, reused=reused)}
         )
 
     return search

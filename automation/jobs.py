@@ -21,6 +21,11 @@ def release_job_name(model: str) -> str:
     return f"{model.replace('-', '_')}_release"
 
 
+def monitor_job_name(model: str) -> str:
+    """The job that collects a day and looks for drift in it."""
+    return f"{model.replace('-', '_')}_monitor"
+
+
 def rollback_config(model: str, rollback: Mapping[str, Any]) -> dict[str, Any]:
     """Run configuration of the rollback job; ``rollback`` are fields of :class:`~assets.rollbacks.RollbackConfig`."""
     deploy = AssetKey([model, "deploy"]).to_python_identifier()
@@ -62,7 +67,7 @@ def build_jobs(models: Sequence[ModelSpec]) -> list[UnresolvedAssetJobDefinition
         jobs.append(rollback_job(spec))
         jobs.append(
             define_asset_job(
-                f"{spec.name.replace('-', '_')}_monitor",
+                monitor_job_name(spec.name),
                 selection=AssetSelection.assets([spec.dataset, "traffic"], [spec.name, "drift_report"]),
                 partitions_def=DAYS,
                 description=f"Collect a day of traffic and compare it with what {spec.name} was trained on.",

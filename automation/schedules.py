@@ -11,7 +11,12 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 def build_schedules(jobs: Iterable[UnresolvedAssetJobDefinition]) -> list[ScheduleDefinition]:
     """Daily monitoring at 02:00 of every model; stopped by default, since the demo's calendar is not today's."""
     return [
-        build_schedule_from_partitioned_job(job, hour_of_day=2, minute_of_hour=0)  # type: ignore[misc]
+        build_schedule_from_partitioned_job(  # type: ignore[misc]
+            job,
+            description="Every night: the day that ended is collected and checked for drift.",
+            hour_of_day=2,
+            minute_of_hour=0,
+        )
         for job in jobs
         if job.name.endswith("_monitor")
     ]

@@ -57,11 +57,16 @@ def build_sensors(models: Sequence[ModelSpec]) -> list[SensorDefinition]:
     return [*(retrain_sensor(spec) for spec in models), *rollbacks, *closing]
 
 
+def retrain_sensor_name(model: str) -> str:
+    """The sensor that decides on a model's retraining."""
+    return f"{model.replace('-', '_')}_retrain_on_drift"
+
+
 def retrain_sensor(spec: ModelSpec) -> SensorDefinition:
     """Watch ``<model>/drift_report``; decide; write the record; start the run that ends in a new commit."""
 
     @sensor(
-        name=f"{spec.name.replace('-', '_')}_retrain_on_drift",
+        name=retrain_sensor_name(spec.name),
         job_name=release_job_name(spec.name),
         default_status=DefaultSensorStatus.RUNNING,
         minimum_interval_seconds=30,

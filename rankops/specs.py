@@ -24,6 +24,15 @@ IndexFormat = Literal["f32", "f16", "int8", "int8-pca", "hnsw"]
 """How products are searched by vector, the simplest first; see ``rankops.release.finders``."""
 Metric = Literal["ndcg@10", "recall@100", "mrr@10", "hr@20", "mrr@20", "f1"]
 """What a gate may decide by; ``rankops.evaluation.metrics`` defines each and says which suit a task."""
+LABELS: dict[Metric, str] = {
+    "ndcg@10": "nDCG@10",
+    "recall@100": "Recall@100",
+    "mrr@10": "MRR@10",
+    "hr@20": "HR@20",
+    "mrr@20": "MRR@20",
+    "f1": "F1",
+}
+"""How people write the metrics' names."""
 Floor = Literal["random", "bm25", "base", "popularity", "item-item", "text"]
 """A system that costs nothing to run, which a model must beat; each task offers some of them."""
 

@@ -61,7 +61,7 @@ class Sizing:
             {
                 "what": "replicas",
                 "value": self.replicas,
-                "why": f"carries {self.spare:.3g} times the peak; without one pod the others still carry it",
+                "why": f"carries {_times(self.spare)} times the peak; without one pod the others still carry it",
             },
             {"what": "autoscaler, at most", "value": self.most_replicas, "why": "three times the expected peak"},
             {"what": "CPU request", "value": str(self.cpu), "why": "the cores that the capacity was measured on"},
@@ -119,3 +119,8 @@ def peak_of_hours(searches_an_hour: float, hour: str) -> Peak:
     """The peak of the busiest hour of a request log."""
     rate = searches_an_hour / 3600 * BURST
     return Peak(rate, f"{searches_an_hour:,.0f} requests in the hour of {hour}, bursts of {BURST:g} times its mean")
+
+
+def _times(factor: float) -> str:
+    """A factor as people read it: whole from ten on."""
+    return f"{factor:,.0f}" if factor >= 10 else f"{factor:.1f}"

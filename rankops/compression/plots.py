@@ -48,7 +48,8 @@ def relevance_against_latency(report: CompressionReport) -> bytes:
     heights = [10, 1 + len(unscored)] if unscored else [10]
     panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
     _scored(panels[0], scored, report)
-    panels[0].set_title(f"{report.model} on {report.target}: the budget's lower edge is dashed", fontsize=9, loc="left")
+    told = "whisker: 95 % interval; dashed: the least that the budget allows"
+    panels[0].set_title(f"{report.model} on {report.target} ({told})", fontsize=9, loc="left")
     if unscored:
         _unscored(panels[1], unscored)
     _latency_axis(panels[-1], [row.p50_ms or 0.0 for row in rows])

@@ -53,7 +53,7 @@ def grid_table(report: CompressionReport) -> str:
     rows = [row for row in report.rungs if row.grid]
     if not rows:
         return ""
-    lines = ["| texts at once | tokens each | " + " | ".join(f"{row.name}, ms" for row in rows) + " |"]
+    lines = ["| texts at once | tokens each | " + " | ".join(f"{row.name}, ms: p50 / p95 / p99" for row in rows) + " |"]
     lines.append("|" + "---|" * (2 + len(rows)))
     for batch, tokens in [(point.batch, point.tokens) for point in rows[0].grid]:
         cells = []

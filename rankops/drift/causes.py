@@ -135,7 +135,7 @@ def language_mix(reference: DaySummary, current: DaySummary) -> Finding:
         threshold=LANGUAGE_THRESHOLD,
         significant=st.homogeneity_p(reference.languages, current.languages, keys) < st.ALPHA,
         evidence=f"searches in '{name}' went from {percent(was)} to {percent(now)}.",
-        examples=tuple(f"{key}: {percent(a)} -> {percent(b)}" for key, a, b in grown if b > a)[:4],
+        examples=tuple(f"{key}: {percent(a)} → {percent(b)}" for key, a, b in grown if b > a)[:4],
     )
 
 
@@ -220,7 +220,7 @@ def seasonal_shift(reference: DaySummary, current: DaySummary) -> Finding:
         significant=score > noise,
         evidence=f"the mix of clicked categories has PSI {score:.3f}; "
         f"most moved '{name}', {percent(was)} to {percent(now)}.",
-        examples=tuple(f"{key}: {percent(a)} -> {percent(b)}" for key, a, b in moved[:5]),
+        examples=tuple(f"{key}: {percent(a)} → {percent(b)}" for key, a, b in moved[:5]),
     )
 
 

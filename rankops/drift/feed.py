@@ -33,7 +33,7 @@ def price_inflation(reference: DaySummary, current: DaySummary) -> Finding:
         score=abs(change),
         threshold=PRICE_THRESHOLD,
         significant=2 * st.normal_tail(z) < st.ALPHA,
-        evidence=f"the median price of {len(ratios)} products sold on both sides "
+        evidence=f"the median price of {len(ratios):,} products sold on both sides "
         f"{'rose' if change >= 0 else 'fell'} by {percent(abs(change))} ({up} rose, {down} fell).",
         examples=tuple(f"{key}: x{ratio:.2f}" for key, ratio in moved),
     )
@@ -94,7 +94,7 @@ def broken_feed(reference: DaySummary, current: DaySummary) -> Finding:
         score=max(0.0, gain),
         threshold=BROKEN_THRESHOLD,
         significant=p < st.ALPHA,
-        evidence=f"of {now.rows} products: {text}.",
+        evidence=f"of {now.rows:,} products: {text}.",
         examples=tuple(row[2] for row in rows if row[0] >= BROKEN_THRESHOLD)[:6],
     )
 
@@ -112,4 +112,4 @@ def one_snapshot(summary: DaySummary) -> CatalogueSummary:
 
 
 def _gain(what: str, a: int, n: int, b: int, m: int) -> tuple[float, float, str]:
-    return b / m - a / n, st.rate_increase_p(a, n, b, m), f"{what} {percent(a / n)} -> {percent(b / m)}"
+    return b / m - a / n, st.rate_increase_p(a, n, b, m), f"{what} {percent(a / n)} → {percent(b / m)}"

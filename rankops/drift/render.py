@@ -13,7 +13,12 @@ def report_markdown(report: DriftReport) -> str:
     verdict = f"**drifted: {', '.join(report.names)}**" if report.drifted else "**nothing drifted**"
     lines = [f"{report.model}, {report.day}: {verdict}", ""]
     lines += [f"- {finding.evidence}" for finding in report.drifted_causes]
-    lines += ["", sides_table(report), "", causes_table(report), "", columns_table(report)]
+    for title, table in (
+        ("The two sides", sides_table(report)),
+        ("What was tested", causes_table(report)),
+        ("Evidently's verdict on each column of a sample", columns_table(report)),
+    ):
+        lines += ["", f"### {title}", "", table]
     return "\n".join(lines) + "\n"
 
 

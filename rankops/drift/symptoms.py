@@ -42,14 +42,14 @@ def worse_results(reference: DaySummary, current: DaySummary) -> Finding:
 
 
 def _rate(what: str, a: int, n: int, b: int, m: int) -> tuple[float, float, str]:
-    return b / m - a / n, st.rate_increase_p(a, n, b, m), f"{what}: {percent(a / n)} -> {percent(b / m)}"
+    return b / m - a / n, st.rate_increase_p(a, n, b, m), f"{what}: {percent(a / n)} → {percent(b / m)}"
 
 
 def _mrr(reference: DaySummary, current: DaySummary) -> tuple[float, float, str]:
     (before, error), (after, error_now) = _mrr_error(reference), _mrr_error(current)
     spread = math.hypot(error, error_now)
     p = st.normal_tail((before - after) / spread) if spread else 1.0
-    return before - after, p, f"MRR of the first click: {before:.3f} -> {after:.3f}"
+    return before - after, p, f"MRR of the first click: {before:.3f} → {after:.3f}"
 
 
 def _mrr_error(summary: DaySummary) -> tuple[float, float]:

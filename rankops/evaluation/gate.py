@@ -26,9 +26,8 @@ from rankops.evaluation.bootstrap import (
     paired_difference,
     resampled_means,
 )
-from rankops.evaluation.metrics import LABELS
 from rankops.evaluation.randomization import loss_p_value
-from rankops.specs import CompressionSpec, GateSpec, Metric
+from rankops.specs import LABELS, CompressionSpec, GateSpec, Metric
 
 _NAMED = 5  # small slices that a reason lists by name
 

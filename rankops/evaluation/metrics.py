@@ -33,16 +33,6 @@ NEXT_ITEM_METRICS: tuple[Metric, ...] = ("hr@20", "mrr@20", "ndcg@10")
 """What a recommendation of the next item is measured by."""
 MATCH_METRICS: tuple[Metric, ...] = ("f1",)
 """What a decision about pairs is measured by."""
-LABELS: dict[Metric, str] = {
-    "ndcg@10": "nDCG@10",
-    "recall@100": "Recall@100",
-    "mrr@10": "MRR@10",
-    "hr@20": "HR@20",
-    "mrr@20": "MRR@20",
-    "f1": "F1",
-}
-"""How people write the metrics' names."""
-
 _NDCG_DEPTH = 10
 _RECALL_DEPTH = 100
 _MRR_DEPTH = 10
@@ -50,7 +40,7 @@ _NEXT_DEPTH = 20
 
 
 def per_query(run: Run, judgements: pl.DataFrame, *, min_grade: int = 1) -> pl.DataFrame:
-    """Score every query of ``judgements``: columns query_id and every metric of :data:`LABELS` (Float64).
+    """Score every query of ``judgements``: columns query_id and every metric of :data:`rankops.specs.LABELS` (Float64).
 
     ``judgements`` has query_id, product_id, grade (0 or more). Rows are sorted by query_id. A query that the run
     does not answer scores 0; queries of the run without judgements are left out; so are results beyond rank 100.

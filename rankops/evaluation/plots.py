@@ -18,8 +18,8 @@ from rankops.evaluation.figures import (
     set_title,
     shortened,
 )
-from rankops.evaluation.metrics import LABELS
 from rankops.evaluation.results import Evaluation, Slice
+from rankops.specs import LABELS
 
 _MOST_SLICES = 16
 

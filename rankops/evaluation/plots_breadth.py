@@ -17,11 +17,10 @@ from rankops.evaluation.figures import (
     set_title,
     shortened,
 )
-from rankops.evaluation.metrics import LABELS
 from rankops.evaluation.power import CAUGHT, GatePower
 from rankops.evaluation.results import Breadth, Evaluation
 from rankops.evaluation.robustness import Robustness
-from rankops.specs import Metric
+from rankops.specs import LABELS, Metric
 
 
 def breadth_pngs(evaluation: Evaluation, breadth: Breadth) -> dict[str, bytes]:

@@ -10,13 +10,25 @@ from collections.abc import Sequence
 
 from rankops.evaluation.gate import GateCheck, GateDecision
 from rankops.evaluation.markdown import cell, difference_cell, escape, mean_cell, table
-from rankops.evaluation.metrics import LABELS
 from rankops.evaluation.render_breadth import breadth_markdown
 from rankops.evaluation.results import Evaluation, RegressedQuery
+from rankops.specs import LABELS
 
 _LONGEST = 60
 _MOST_SLICES = 20
 _LIKELY = 0.05
+_MEANING = {
+    "challenger": "the model that wants to be released",
+    "quantized": "the challenger after compression",
+    "champion": "the release that is live",
+    "dense": "the challenger's vectors alone, without words",
+    "base": "the same model before fine-tuning",
+    "bm25": "keyword search",
+    "popularity": "the best sellers",
+    "item-item": "what was bought together",
+    "text": "the products whose texts are most alike",
+    "random": "any order",
+}
 
 
 def evaluation_markdown(evaluation: Evaluation) -> str:
@@ -26,6 +38,7 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
         decision_markdown(evaluation.decision),
         f"### Systems ({evaluation.n_queries} queries)",
         systems_markdown(evaluation),
+        _who(evaluation),
         f"### Differences: `{evaluation.challenger}` minus the other, paired by query",
         comparisons_markdown(evaluation),
     ]
@@ -40,7 +53,13 @@ def evaluation_markdown(evaluation: Evaluation) -> str:
         sections.append(breadth_markdown(evaluation, evaluation.breadth))
     if evaluation.skipped_queries:
         sections.append(f"{evaluation.skipped_queries} queries without a relevant product were left out.")
-    return "\n\n".join(sections) + "\n"
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _who(evaluation: Evaluation) -> str:
+    """What the systems' names mean."""
+    known = [f"`{score.system}`: {_MEANING[score.system]}" for score in evaluation.systems if score.system in _MEANING]
+    return "; ".join(known) + "." if known else ""
 
 
 def decision_markdown(decision: GateDecision) -> str:

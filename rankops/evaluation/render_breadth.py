@@ -6,10 +6,10 @@ from rankops.evaluation.decision_quality import DecisionQuality
 from rankops.evaluation.fairness import Fairness
 from rankops.evaluation.leaks import Leak
 from rankops.evaluation.markdown import cell, mean_cell, table
-from rankops.evaluation.metrics import LABELS
 from rankops.evaluation.power import CAUGHT, GatePower
 from rankops.evaluation.results import Breadth, Evaluation
 from rankops.evaluation.robustness import Robustness
+from rankops.specs import LABELS
 
 _EXAMPLES = 5
 

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from rankops.evaluation.bootstrap import Interval, paired_difference
 from rankops.evaluation.gate import GateCheck
-from rankops.evaluation.metrics import LABELS, Run, per_query
-from rankops.specs import GateSpec
+from rankops.evaluation.metrics import Run, per_query
+from rankops.specs import LABELS, GateSpec
 
 _FEWEST = 5  # probes of a kind that can be averaged
 _EXAMPLES = 3

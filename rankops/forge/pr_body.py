@@ -86,7 +86,7 @@ def _opening(facts: PullRequestFacts) -> str:
 
 def _tables(facts: PullRequestFacts, room: int) -> Iterator[str]:
     for title, rows in (
-        ("Metrics against the champion", facts.metrics),
+        ("Metrics, paired by query", facts.metrics),
         ("By slice", facts.slices),
         ("Most regressed queries", facts.worst_queries),
         ("Size, latency and cost", facts.cost),

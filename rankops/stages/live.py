@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankops.errors import BadInput, VerificationFailed
+from rankops.errors import BadInput, RemoteUnavailable, VerificationFailed
 from rankops.overlays.component import ReleasePin
 from rankops.overlays.mirror import GitRemote
 from rankops.overlays.sync.api import KubernetesApi
@@ -67,7 +67,10 @@ class LiveService:
         return self.ask_all(path, [body])[0]
 
     def ask_all(self, path: str, bodies: Sequence[Mapping[str, Any]], *, at: str | None = None) -> list[dict[str, Any]]:
-        """Answers in the order of the requests; see :meth:`search_all`."""
+        """Answers in the order of the requests; see :meth:`search_all`.
+
+        Raises :class:`RemoteUnavailable` where no answer came at all.
+        """
         import httpx
 
         headers = {"X-Request-Time": at} if at else {}
@@ -75,7 +78,13 @@ class LiveService:
         with httpx.Client(base_url=self.url, headers=headers, timeout=30) as client:
 
             def ask(body: Mapping[str, Any]) -> dict[str, Any]:
-                response = client.post(path, json=dict(body))
+                try:
+                    response = client.post(path, json=dict(body))
+                except httpx.HTTPError as error:
+                    raise RemoteUnavailable(
+                        f"{self.url}{path} gave no answer to {str(body)[:200]}: {type(error).__name__}: {error}",
+                        "is the server running, and has it the CPU that it needs? read its log",
+                    ) from error
                 if response.status_code != 200:
                     raise VerificationFailed(
                         f"{path} answered {response.status_code} to {str(body)[:200]}: {response.text[:300]}",

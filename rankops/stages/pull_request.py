@@ -15,7 +15,7 @@ from rankops.errors import RankopsError
 from rankops.overlays.deploy import plain_facts
 from rankops.overlays.layout import OverlayLayout
 from rankops.overlays.references import paths_read
-from rankops.specs import ENVIRONMENTS, ModelSpec
+from rankops.specs import ENVIRONMENTS, LABELS, ModelSpec
 from rankops.stages.capacity import expected_peak
 from rankops.stages.cost import Prices, asked_by
 from rankops.stages.verified import verification_of
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
+_SYSTEMS = {"challenger": "before compression", "dense": "its vectors alone", "base": "base model", "bm25": "BM25"}
+"""Systems that a reviewer knows by another name than an evaluation does."""
 _TITLES = 3  # of each ranking of a regressed query
 _MB = 1e6
 _MOST_SLICES = 20
@@ -71,7 +73,7 @@ class Evidence:
             slices=slice_rows(evaluation),
             worst_queries=query_rows(evaluation),
             cost=self._cost(proposal),
-            capacity=self._advice(),
+            capacity=sizing_rows(self.store, self.spec, self.manifest),
             compression=[rung_row(rung) for rung in self.manifest.compression],
             gates=[{"gate": g.name, "passed": g.passed, "why": g.explanation} for g in self.manifest.gates],
         )
@@ -104,21 +106,6 @@ class Evidence:
         rows = [row for row in rows if row["now"] is not None or row["before"] is not None]
         objective = self.spec.serving.latency_objective_ms
         return [*rows, _compared("objective of that p99 (ms)", None, objective), *self._asked(proposal)]
-
-    def _advice(self) -> list[Row]:
-        """Requests, replicas and autoscaler for the expected peak. Advice: people own the overlay that sets them."""
-        from rankops.capacity.sizing import size
-
-        capacity = self.manifest.capacity
-        if capacity is None or not capacity.measured:
-            return []
-        digest = self.manifest.dataset.digest
-        try:
-            dataset = None if self.spec.serving.peak_requests_per_second else _fetch(self.store, "dataset", digest)
-        except RankopsError:  # it came from another store: then only the spec can know the traffic
-            dataset = None
-        peak = expected_peak(self.spec, dataset)
-        return [] if peak is None else size(capacity, peak).rows()
 
     def _p99(self, environment: str, before: str | None) -> tuple[float | None, float | None]:
         records = [
@@ -156,6 +143,21 @@ class Evidence:
             return None
 
 
+def sizing_rows(store: ArtifactStore, spec: ModelSpec, manifest: ReleaseManifest) -> list[Row]:
+    """Requests, replicas and autoscaler for the expected peak. Advice: people own the overlay that sets them."""
+    from rankops.capacity.sizing import size
+
+    capacity = manifest.capacity
+    if capacity is None or not capacity.measured:
+        return []
+    try:
+        dataset = None if spec.serving.peak_requests_per_second else _fetch(store, "dataset", manifest.dataset.digest)
+    except RankopsError:  # it came from another store: then only the spec can know the traffic
+        dataset = None
+    peak = expected_peak(spec, dataset)
+    return [] if peak is None else size(capacity, peak).rows()
+
+
 def capacity_rows(before: ReleaseCapacity | None, now: ReleaseCapacity | None) -> list[Row]:
     """What the server was measured to carry, and uses."""
     if now is None:
@@ -174,12 +176,13 @@ def capacity_rows(before: ReleaseCapacity | None, now: ReleaseCapacity | None) -
 
 
 def metric_rows(evaluation: Evaluation) -> list[Row]:
-    """Each metric against each other system, the reference and the gate's metric first."""
+    """Each metric against each other system: the reference, then the others as they rank, the gate's metric first."""
     ours = evaluation.system(evaluation.challenger).metrics
+    means = {score.system: score.metrics[evaluation.metric].mean for score in evaluation.systems}
     return [
         {
-            "metric": c.metric,
-            "against": c.other,
+            "metric": LABELS[c.metric],
+            "against": _SYSTEMS.get(c.other, c.other),
             "this release": _interval(ours[c.metric]),
             "theirs": _interval(evaluation.system(c.other).metrics[c.metric]),
             "difference": _interval(c.difference, signed=True),
@@ -187,7 +190,8 @@ def metric_rows(evaluation: Evaluation) -> list[Row]:
             "queries": c.difference.n,
         }
         for c in sorted(
-            evaluation.comparisons, key=lambda c: (c.other != evaluation.reference, c.metric != evaluation.metric)
+            evaluation.comparisons,
+            key=lambda c: (c.other != evaluation.reference, -means[c.other], c.other, c.metric != evaluation.metric),
         )
     ]
 
@@ -201,10 +205,10 @@ def slice_rows(evaluation: Evaluation) -> list[Row]:
     reference = evaluation.reference or ""
     return [
         {
-            f"slice ({evaluation.metric})": part.name,
+            f"slice ({LABELS[evaluation.metric]})": part.name,
             "queries": part.n,
-            "this release": part.means.get(evaluation.challenger),
-            reference or "reference": part.means.get(reference),
+            "this release": _four(part.means.get(evaluation.challenger)),
+            _SYSTEMS.get(reference, reference) or "reference": _four(part.means.get(reference)),
             "difference": _interval(part.difference, signed=True) if part.difference else "too few queries",
         }
         for part in sorted(evaluation.slices, key=_by_loss)[:_MOST_SLICES]
@@ -216,7 +220,7 @@ def query_rows(evaluation: Evaluation) -> list[Row]:
     return [
         {
             "query": query.query,
-            evaluation.metric: f"{query.reference_score:.3f} → {query.challenger_score:.3f}",
+            LABELS[evaluation.metric]: f"{query.reference_score:.3f} → {query.challenger_score:.3f}",
             "first now": query.challenger_titles[:_TITLES] or "nothing",
             "first before": query.reference_titles[:_TITLES] or "nothing",
         }
@@ -233,7 +237,7 @@ def rung_row(rung: Row) -> Row:
         "MB": _rounded(rung.get("size_mb"), 1),
         "p50 (ms)": _rounded(rung.get("p50_ms"), 2),
         "p95 (ms)": _rounded(rung.get("p95_ms"), 2),
-        "relevance": rung.get("relevance"),
+        "relevance": _four(rung.get("relevance")),
         "difference": f"{rung['difference']:+.4f} [{interval[0]:+.4f}, {interval[1]:+.4f}]" if interval else None,
         "lost (%)": None if loss is None else _rounded(100 * loss, 2),
         "why": rung.get("reason"),
@@ -281,6 +285,11 @@ def _compared(what: str, before: Any, now: Any) -> Row:
     both = isinstance(before, int | float) and isinstance(now, int | float) and before
     change = f"{100 * (now / before - 1):+.0f} %" if both else None
     return {"what": what, "before": _rounded(before, 2), "now": _rounded(now, 2), "change": change}
+
+
+def _four(value: float | None) -> str | None:
+    """Four decimals, trailing zeros too: columns of metrics line up."""
+    return None if value is None else f"{value:.4f}"
 
 
 def _rounded(value: Any, digits: int) -> Any:

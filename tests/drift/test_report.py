@@ -143,3 +143,14 @@ def test_drift_that_evidently_sees_and_nobody_explains_is_said_so() -> None:
 def test_the_record_is_plain_json(built: tuple[DriftReport, Path, list[str]]) -> None:
     record = json.loads((built[1] / "drift.json").read_text())
     assert set(record) == set(DriftReport.model_fields)
+
+
+def test_the_categories_that_are_drawn_are_those_that_moved_however_small() -> None:
+    from rankops.drift.plots import moved_most
+
+    before = {f"old{n:02}": 1000 for n in range(12)}
+    rows = moved_most(before, {**before, "pets": 40, "old00": 900}, most=3)
+    shown = [name for name, _, _ in rows]
+    assert len(rows) == 3 and {"pets", "old00"} < set(shown)
+    assert shown[0] == "pets"  # the largest share is drawn on top, so the smallest comes first
+    assert moved_most({}, {}) == []

@@ -35,7 +35,7 @@ def test_the_body_tells_everything_that_a_reviewer_needs() -> None:
         "release `aaaaaaaaaaaa` replaces release `bbbbbbbbbbbb`",
         "### Why",
         "new slang in 12 % of queries",
-        "### Metrics against the champion",
+        "### Metrics, paired by query",
         "| ndcg@10 | 0.6123 | 0.65 |",
         "### By slice",
         "### Most regressed queries",

@@ -97,7 +97,7 @@ def test_production_gets_a_pull_request_with_the_evidence(place: Place) -> None:
     assert place.commits() == before  # nothing is merged by itself
     (pull,) = [json.loads(p.read_text())["pull_request"] for p in (place.state.root / "forge").glob("*.json")]
     assert pull["state"] == "open"
-    for part in ("ndcg@10", "this release", "int8", "Dagster run"):
+    for part in ("nDCG@10", "this release", "int8", "Dagster run"):
         assert part in pull["body"]
     store = Store().open()
     release = read_reference(store, ["retriever", "release"], None, StoredArtifact)

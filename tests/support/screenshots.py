@@ -15,7 +15,7 @@ from tests.support import browser
 PAGES = {
     "asset-graph": ("/locations/rankops/asset-groups/retriever/lineage", "verification", None),
     "evaluation": ("/assets/retriever/evaluation?view=overview", "held-out queries", "systems"),
-    "quantized-rungs": ("/assets/retriever/quantized?view=overview", "speedup", "rungs"),
+    "quantized-rungs": ("/assets/retriever/quantized?view=overview", "times as fast", "rungs"),
     "deploy": ("/assets/retriever/deploy?view=overview", "supersedes", None),
     "drift": ("/assets/retriever/drift_report?view=overview", "causes", "picture"),
 }

@@ -316,3 +316,9 @@ def test_the_request_log_is_read_from_any_url(root, tmp_path):
 def test_a_request_log_that_is_not_configured_is_bad_input():
     with pytest.raises(BadInput, match="request_log"):
         LiveService("http://x", "c", make_pin(), None).requests(date(2026, 3, 4), 1)
+
+
+def test_a_service_that_gives_no_answer_is_named_with_the_request():
+    live = LiveService("http://127.0.0.1:9", "c", make_pin(), None)  # nothing listens on the discard port
+    with pytest.raises(RemoteUnavailable, match=r"127\.0\.0\.1:9/search gave no answer to .*shoe"):
+        live.search("shoe")
