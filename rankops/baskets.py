@@ -67,6 +67,8 @@ def next_item_view(dataset: Dataset, spec: RecommendationSpec) -> Dataset:
     together in a bootstrap. ``interactions`` keeps the days before the test days. With no test days there are no test
     questions, and everything is learned from.
 
+    A held-out product that the catalogue says cannot be bought makes no question: no recommender may name it.
+
     Raises :class:`BadInput` where no basket is left to ask about, or to learn from.
     """
     baskets = baskets_of(dataset.interactions)
@@ -86,7 +88,7 @@ def next_item_view(dataset: Dataset, spec: RecommendationSpec) -> Dataset:
         _questions(baskets.filter(pl.col("day").is_between(start, end)), split)
         for split, start, end in (("dev", dev_from, test_from - timedelta(days=1)), ("test", test_from, last))
     ]
-    asked = pl.concat(questions)
+    asked = pl.concat(questions).filter(~pl.col("held_out").is_in(list(dataset.unavailable())))
     for split in ("dev", "test") if spec.test_days else ("dev",):
         if asked.filter(pl.col("split") == split).is_empty():
             raise BadInput(f"no basket of {MIN_BASKET} products in the {split} days", "take more days")

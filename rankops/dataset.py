@@ -7,12 +7,15 @@
 ``judgements``     query_id, product_id, grade (i8, 0..3; 3 is exact)
 =================  ==========================================================================================
 
+A catalogue may have one column more, ``available`` (see :data:`EXTRA`).
+
 One row of ``interactions`` is one product shown for one search. Splits are by ``group_id``: near-duplicate
 queries share a group and so a split. This module only reads and writes; rules live in ``rankops.data``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -56,6 +59,15 @@ COLUMNS: dict[str, dict[str, pl.DataType]] = {
     },
     "judgements": {"query_id": pl.String(), "product_id": pl.String(), "grade": pl.Int8()},
 }
+EXTRA: dict[str, dict[str, pl.DataType]] = {"catalogue": {"available": pl.Boolean()}}
+"""Columns that a table may have besides. ``available`` says whether a product can be bought on the catalogue's day;
+missing values, and tables without the column, leave everything available."""
+
+
+def columns_of(name: str, has: Iterable[str]) -> dict[str, pl.DataType]:
+    """The columns of a table, and those of :data:`EXTRA` that are among ``has``."""
+    present = set(has)
+    return COLUMNS[name] | {column: kind for column, kind in EXTRA.get(name, {}).items() if column in present}
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,12 @@ class Dataset:
     def split(self, name: Split) -> pl.DataFrame:
         """The queries of one split, sorted by ``query_id``."""
         return self.queries.filter(pl.col("split") == name).sort("query_id")
+
+    def unavailable(self) -> frozenset[str]:
+        """Ids of the products that cannot be bought; a recommender neither shows them nor is asked for them."""
+        if "available" not in self.catalogue.columns:
+            return frozenset()
+        return frozenset(self.catalogue.filter(~pl.col("available"))["product_id"].to_list())
 
     def product_texts(self) -> list[str]:
         """One text per catalogue row, in catalogue order."""

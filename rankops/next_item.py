@@ -107,9 +107,11 @@ class NextItemModel:
             known=[product for product in dict.fromkeys(context) if product in self.place],
         )
 
-    def rank(self, contexts: Sequence[Sequence[str]], k: int = 100) -> list[list[str]]:
-        """The ``k`` best products of each context."""
-        return [self.recommend(context, k).product_ids for context in contexts]
+    def rank(
+        self, contexts: Sequence[Sequence[str]], k: int = 100, *, exclude: Collection[str] = ()
+    ) -> list[list[str]]:
+        """The ``k`` best products of each context; see :meth:`recommend`."""
+        return [self.recommend(context, k, exclude=exclude).product_ids for context in contexts]
 
     def save(self, folder: Path) -> None:
         """Write the six files, and those of the sequential part, into an existing folder (deterministic bytes)."""

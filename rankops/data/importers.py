@@ -13,7 +13,7 @@ import fsspec
 import polars as pl
 
 from rankops.data.tables import TableName, check_table
-from rankops.dataset import COLUMNS, Dataset
+from rankops.dataset import COLUMNS, EXTRA, Dataset, columns_of
 from rankops.errors import BadInput
 from rankops.text import normalize_query
 
@@ -36,9 +36,10 @@ def import_table(
         raise BadInput(
             f"{url} has no column {', '.join(lost)} (it has {', '.join(frame.columns)})", "correct the column mapping"
         )
-    if strange := [column for column in renames.values() if column not in COLUMNS[name]]:
+    columns = columns_of(name, EXTRA.get(name, ()))
+    if strange := [column for column in renames.values() if column not in columns]:
         raise BadInput(
-            f"table {name} has no column {', '.join(strange)} (it has {', '.join(COLUMNS[name])})",
+            f"table {name} has no column {', '.join(strange)} (it has {', '.join(columns)})",
             "correct the right-hand side of the column mapping",
         )
     # A mapped column wins over one that already has the name.

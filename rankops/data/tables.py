@@ -7,12 +7,13 @@ look shows every violation. Cross-table rules (a product that the catalogue lack
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from rankops.dataset import COLUMNS
+from rankops.dataset import COLUMNS, EXTRA, columns_of
 from rankops.errors import BadInput
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ OPTIONAL: dict[str, frozenset[str]] = {
     "queries": frozenset(),
     "judgements": frozenset(),
 }
-"""Columns that a team's own table may lack, and whose values may be missing."""
+"""Columns that a team's own table may lack, and whose values may be missing; so may those of EXTRA."""
 
 VIOLATIONS = {"row": pl.Int64(), "column": pl.String(), "rule": pl.String(), "value": pl.String()}
 _SHOWN = 10
@@ -107,23 +108,25 @@ RULES: dict[str, tuple[Rule, ...]] = {
 
 def table_rules(name: TableName) -> list[str]:
     """The rules of a table in words, columns' types first; for people."""
-    columns = COLUMNS[name]
     typed = [
         f"{column} is a {dtype}" + ("" if column in OPTIONAL[name] else " and present")
-        for column, dtype in columns.items()
+        for column, dtype in COLUMNS[name].items()
     ]
+    typed += [f"{column}, where there is such a column, is a {dtype}" for column, dtype in EXTRA.get(name, {}).items()]
     return typed + [rule.name for rule in RULES[name]]
 
 
-def schema(name: TableName) -> pa.DataFrameSchema:
-    """The pandera schema of a table: columns, types, presence, and every rule as a named check."""
+def schema(name: TableName, has: Iterable[str] = ()) -> pa.DataFrameSchema:
+    """The pandera schema of a table (with those columns it may have that are among ``has``): types, presence, and
+    every rule as a named check."""
     import pandera.polars as pa
 
     def column(label: str, dtype: pl.DataType) -> pa.Column:
         checks = [_check(rule) for rule in RULES[name] if rule.column == label]
-        return pa.Column(dtype, nullable=label in OPTIONAL[name], checks=checks)
+        return pa.Column(dtype, nullable=label in OPTIONAL[name] | EXTRA.get(name, {}).keys(), checks=checks)
 
-    return pa.DataFrameSchema({label: column(label, dtype) for label, dtype in COLUMNS[name].items()}, strict=True)
+    columns = columns_of(name, has)
+    return pa.DataFrameSchema({label: column(label, dtype) for label, dtype in columns.items()}, strict=True)
 
 
 def _check(rule: Rule) -> pa.Check:
@@ -141,7 +144,7 @@ def violations(name: TableName, frame: pl.DataFrame) -> pl.DataFrame:
     import pandera.polars as pa
 
     try:
-        schema(name).validate(frame, lazy=True)
+        schema(name, frame.columns).validate(frame, lazy=True)
     except pa.errors.SchemaErrors as error:
         return _readable(error.failure_cases, frame)
     return pl.DataFrame(schema=VIOLATIONS)
@@ -196,12 +199,12 @@ def unknown_products(frame: pl.DataFrame, catalogue: pl.DataFrame) -> pl.DataFra
 def check_table(
     name: TableName, frame: pl.DataFrame, source: str, *, catalogue: pl.DataFrame | None = None
 ) -> pl.DataFrame:
-    """``frame`` in the declared columns and types; other columns are left out, absent optional ones are null.
+    """``frame`` in the declared columns and types; unknown columns are left out, absent optional ones are null.
 
     With ``catalogue`` every ``product_id`` must be known in it. Raises :class:`BadInput` naming ``source``, the
     number of violations, and for the first ten of them the data row (from 1), the column, the value and the rule.
     """
-    columns = COLUMNS[name]
+    columns = columns_of(name, frame.columns)
     if missing := [label for label in columns if label not in frame.columns and label not in OPTIONAL[name]]:
         raise BadInput(
             f"{source}: table {name} lacks the columns {', '.join(missing)} (it has {', '.join(frame.columns)})",
@@ -232,7 +235,7 @@ def _message(name: str, source: str, broken: pl.DataFrame) -> str:
 def _cast(name: TableName, frame: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The frame in the declared types, and violations for values that are lost on the way."""
     typed, wrong = [], [pl.DataFrame(schema=VIOLATIONS)]
-    for label, dtype in COLUMNS[name].items():
+    for label, dtype in columns_of(name, frame.columns).items():
         before = _without_blanks(frame[label], dtype)
         after = _cast_series(before, dtype)
         typed.append(after)

@@ -57,8 +57,13 @@ def floor_runs(
     scores: list[tuple[str, Matrix]] = [("popularity", popular), ("item-item", np.asarray(context @ together))]
     if "text" in floors:
         scores.append(("text", np.asarray(context @ _text_matrix(dataset, items, encoder()))))
-    ranked = {name: dict(zip(query_ids, rank(table, context, ids), strict=True)) for name, table in scores}
-    return {"random": random_run(query_ids, ids, seed), **ranked}
+    barred = dataset.unavailable()
+    closed = [place for place, product in enumerate(ids) if product in barred]
+    ranked = {}
+    for name, table in scores:
+        table[:, closed] = -np.inf  # a baseline may name what a recommender may name
+        ranked[name] = dict(zip(query_ids, rank(table, context, ids), strict=True))
+    return {"random": random_run(query_ids, [product for product in ids if product not in barred], seed), **ranked}
 
 
 def _text_matrix(dataset: Dataset, items: Items, encoder: Encoder) -> Matrix:

@@ -11,6 +11,8 @@ from rankops.files import write_bytes
 
 PRODUCTS = "products.parquet"
 PRODUCT_COLUMNS = ("product_id", "title", "category", "brand", "price")
+AVAILABLE = "available"
+"""A column that is there only where the catalogue has one: False is a product that cannot be bought."""
 
 
 def write_products(products: Sequence[Mapping[str, Any]], folder: Path) -> None:
@@ -18,10 +20,12 @@ def write_products(products: Sequence[Mapping[str, Any]], folder: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    kinds = [pa.float64() if name == "price" else pa.string() for name in PRODUCT_COLUMNS]
-    rows = [{name: product.get(name) for name in PRODUCT_COLUMNS} for product in products]
+    kinds = {name: pa.float64() if name == "price" else pa.string() for name in PRODUCT_COLUMNS}
+    if any(AVAILABLE in product for product in products):
+        kinds[AVAILABLE] = pa.bool_()
+    rows = [{name: product.get(name) for name in kinds} for product in products]
     sink = pa.BufferOutputStream()
-    table = pa.Table.from_pylist(rows, schema=pa.schema(list(zip(PRODUCT_COLUMNS, kinds, strict=True))))
+    table = pa.Table.from_pylist(rows, schema=pa.schema(list(kinds.items())))
     pq.write_table(table, sink, compression="zstd")
     write_bytes(folder / PRODUCTS, sink.getvalue().to_pybytes())
 
@@ -40,3 +44,14 @@ def read_products(folder: Path, needed: Iterable[str]) -> dict[str, dict[str, An
             "roll back to the last release that verified, and rematerialize this one",
         )
     return products
+
+
+def unavailable_products(folder: Path) -> frozenset[str]:
+    """Ids of the release's products that cannot be bought; none where its catalogue did not say."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(folder / PRODUCTS) as file:
+        if AVAILABLE not in file.schema_arrow.names:
+            return frozenset()
+        rows = file.read(columns=["product_id", AVAILABLE]).to_pylist()
+    return frozenset(row["product_id"] for row in rows if row[AVAILABLE] is False)

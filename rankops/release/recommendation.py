@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from rankops.release.bundle import Content, assemble, copy_files, distinct_queri
 from rankops.release.golden import Golden, GoldenInference, GoldenRequest
 from rankops.release.index import read_catalogue
 from rankops.release.manifest import ReleaseFacts, ReleaseManifest
-from rankops.release.products import write_products
+from rankops.release.products import unavailable_products, write_products
 
 MODEL = "next_item"
 ITEMS, PRODUCT_IDS, SCORES = "items", "product_ids", "scores"
@@ -43,16 +43,19 @@ def build_recommender_bundle(
         known = {product["product_id"] for product in products}
         # What has left the catalogue can be learned from, but not shown.
         write_products([*products, *({"product_id": p, "title": p} for p in model.ids if p not in known)], folder)
-        requests = [answer(model, context.split()) for context in contexts]
-        golden = Golden(requests=requests, inference=infer(model, contexts[0]))
+        barred = unavailable_products(folder)
+        requests = [answer(model, context.split(), exclude=barred) for context in contexts]
+        golden = Golden(requests=requests, inference=infer(model, contexts[0], barred))
         return Content(next_item_digest(folder / MODEL), golden, f"{len(model.ids):,} products")
 
     return assemble(out, facts, fill, progress)
 
 
-def answer(model: NextItemModel, context: Sequence[str], k: int = GOLDEN_DEPTH) -> GoldenRequest:
-    """A recommendation as a server must answer it."""
-    found = model.recommend(context, k)
+def answer(
+    model: NextItemModel, context: Sequence[str], k: int = GOLDEN_DEPTH, *, exclude: Collection[str] = ()
+) -> GoldenRequest:
+    """A recommendation as a server must answer it, which leaves out ``exclude`` (what cannot be bought)."""
+    found = model.recommend(context, k, exclude=exclude)
     return GoldenRequest(
         name=" ".join(context),
         path="/recommend",
@@ -62,9 +65,9 @@ def answer(model: NextItemModel, context: Sequence[str], k: int = GOLDEN_DEPTH) 
     )
 
 
-def infer(model: NextItemModel, context: str) -> GoldenInference:
+def infer(model: NextItemModel, context: str, exclude: Collection[str] = ()) -> GoldenInference:
     """One inference of the protocol v2."""
-    tensors = recommend_tensors(model, [context])
+    tensors = recommend_tensors(model, [context], exclude)
     datatypes = {PRODUCT_IDS: "BYTES", SCORES: "FP32"}
     return GoldenInference(
         inputs=[{"name": ITEMS, "datatype": "BYTES", "shape": [1], "data": [context]}],
@@ -75,9 +78,11 @@ def infer(model: NextItemModel, context: str) -> GoldenInference:
     )
 
 
-def recommend_tensors(model: NextItemModel, contexts: Sequence[str]) -> dict[str, np.ndarray]:
+def recommend_tensors(
+    model: NextItemModel, contexts: Sequence[str], exclude: Collection[str] = ()
+) -> dict[str, np.ndarray]:
     """``product_ids`` (objects) and ``scores`` (float32), both ``(n, 20)``; a short answer ends in empty ids."""
-    found = [model.recommend(context.split(), V2_DEPTH) for context in contexts]
+    found = [model.recommend(context.split(), V2_DEPTH, exclude=exclude) for context in contexts]
     ids = np.full((len(found), V2_DEPTH), "", dtype=object)
     scores = np.zeros((len(found), V2_DEPTH), dtype=np.float32)
     for row, one in enumerate(found):

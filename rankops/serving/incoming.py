@@ -33,7 +33,7 @@ async def read_value(request: Request) -> Any:
 
 
 def from_url(query: Mapping[str, str], schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Query parameters as a body would have them: numbers as numbers, lists separated by commas."""
+    """Query parameters as a body would have them: numbers as numbers, flags as flags, lists split at commas."""
     found: dict[str, Any] = {}
     for name, text in query.items():
         field = URL_NAMES.get(name, name)
@@ -42,6 +42,8 @@ def from_url(query: Mapping[str, str], schema: Mapping[str, Any]) -> dict[str, A
             found[field] = [part for part in text.split(",") if part]
         elif "integer" in kinds and text.isascii() and text.isdecimal():
             found[field] = int(text[:_DIGITS])
+        elif "boolean" in kinds and text in ("true", "false"):
+            found[field] = text == "true"
         else:
             found[field] = text
     return found

@@ -24,7 +24,8 @@ from rankops.serving.service import Service
     errors=(*READING, *WORKING),
 )
 async def recommend(request: Request) -> Response:
-    """``POST {"items": [...], "k": ..., "exclude": [...], "max_per_category": ...}``, or ``GET ?items=a,b&k=...``.
+    """``POST {"items": [...], "k": ..., "exclude": [...], "max_per_category": ...,
+    "include_unavailable": false}``, or ``GET ?items=a,b&k=...``.
 
     ``items`` may be empty (a visitor of whom nothing is known gets what sells), and may name products that the model
     does not know: ``known_items`` says which counted.

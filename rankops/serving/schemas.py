@@ -47,6 +47,7 @@ class RecommendRequest(_Request):
     k: int
     exclude: list[str]
     max_per_category: int | None
+    include_unavailable: bool
 
 
 class Product(_Request):
@@ -149,6 +150,10 @@ class Requests:
                 k=(count, wanted),
                 exclude=(ids, Field([], description="product ids that must not be recommended")),
                 max_per_category=(count | None, Field(None, description="most products of one category")),
+                include_unavailable=(
+                    bool,
+                    Field(False, description="name products too that the release's catalogue says cannot be bought"),
+                ),
             )
         )
         self.rerank: Checked[RerankRequest] = Checked(

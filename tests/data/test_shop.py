@@ -237,3 +237,12 @@ def test_a_wrong_world_file_names_the_file_and_every_field(tmp_path, text, words
 def test_a_missing_world_file_is_named(tmp_path):
     with pytest.raises(BadInput, match=r"nowhere\.yaml is missing"):
         load_world(tmp_path / "nowhere.yaml")
+
+
+def test_stock_is_told_where_the_world_has_any(shop):
+    assert "available" not in shop.catalogue(shop.world.day(1)).columns
+    stocked = Shop(small_world().model_copy(update={"out_of_stock": 0.25}))
+    days = [stocked.catalogue(stocked.world.day(offset)) for offset in (1, 2)]
+    assert 0.15 < 1 - days[0]["available"].mean() < 0.35
+    assert days[0].drop("available").equals(shop.catalogue(shop.world.day(1)))
+    assert days[0]["available"].to_list() != days[1]["available"].to_list()[: days[0].height]

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from rankops.data.tables import RULES, check_table, table_rules, violations
-from rankops.dataset import COLUMNS
+from rankops.dataset import COLUMNS, EXTRA
 from rankops.errors import BadInput
 
 GOOD: dict[str, list[dict[str, object]]] = {
@@ -155,5 +155,14 @@ def test_violations_of_a_table_with_wrong_columns_say_which():
 @pytest.mark.parametrize("name", list(GOOD))
 def test_rules_are_told_in_words(name):
     told = table_rules(name)
-    assert len(told) == len(COLUMNS[name]) + len(RULES[name])
+    assert len(told) == len(COLUMNS[name]) + len(EXTRA.get(name, {})) + len(RULES[name])
     assert all(rule.name in told for rule in RULES[name])
+
+
+def test_a_catalogue_may_say_what_can_be_bought():
+    said = table("catalogue").with_columns(available=pl.Series(["no", None], dtype=pl.String))
+    typed = check_table("catalogue", said, "feed.csv")
+    assert typed["available"].to_list() == [False, None] and typed.columns[:-1] == list(COLUMNS["catalogue"])
+    with pytest.raises(BadInput, match="row 1, column available, value 'maybe'"):
+        check_table("catalogue", said.with_columns(available=pl.lit("maybe")), "feed.csv")
+    assert any("available" in rule for rule in table_rules("catalogue"))

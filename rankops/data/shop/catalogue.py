@@ -201,6 +201,10 @@ def catalogue_on(world: World, products: Products, table: pl.DataFrame, day: dat
     """What the product feed says on a day: arrived products only, prices inflated, fields broken where declared."""
     offset = world.offset(day)
     frame = table.filter(pl.col("added_day") <= day)
+    if world.out_of_stock:
+        # Stock is a feed's last word of a day; shoppers of that day may have bought the last piece.
+        drawn = np.random.default_rng([world.seed, 11, offset]).random(frame.height)
+        frame = frame.with_columns(pl.Series("available", drawn >= world.out_of_stock))
     inflation = world.strength("price_inflation", offset)
     if inflation:
         frame = frame.with_columns((pl.col("price") * (1 + inflation)).round(2))

@@ -45,6 +45,9 @@ class World(BaseModel):
     first_day: date = date(2026, 3, 2)
     days: int = Field(default=21, ge=1, le=3650)
     searches_per_day: int = Field(default=2000, ge=1, le=5_000_000, description="mean; ten impressions each")
+    out_of_stock: float = Field(
+        default=0.0, ge=0, lt=1, description="share of products that cannot be bought; 0: the feed does not say"
+    )
     drifts: tuple[Drift, ...] = ()
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from rankops.errors import IntegrityError
 from rankops.next_item import NextItemModel, Recommendation, load_next_item, next_item_digest
 from rankops.pace import rest
 from rankops.release.manifest import ReleaseManifest
-from rankops.release.products import read_products
+from rankops.release.products import read_products, unavailable_products
 from rankops.release.recommendation import ITEMS, MODEL, PRODUCT_IDS, SCORES, V2_DEPTH, recommend_tensors
 from rankops.serving.config import ServerConfig
 from rankops.serving.engines import REFUSED, Tensor
@@ -20,12 +20,17 @@ from rankops.serving.engines import REFUSED, Tensor
 
 @dataclass(frozen=True)
 class RecommendEngine:
-    """Implements :class:`rankops.serving.engines.Engine` for recommendation."""
+    """Implements :class:`rankops.serving.engines.Engine` for recommendation.
+
+    ``unavailable`` are products that cannot be bought: no answer names them, unless a request asks for it. They still
+    count as context, since what was bought yesterday says what goes with it.
+    """
 
     manifest: ReleaseManifest
     model: NextItemModel
     products: dict[str, dict[str, Any]]
     categories: dict[str, str | None]
+    unavailable: frozenset[str] = frozenset()
     endpoint: str = "/recommend"
     inputs: tuple[Tensor, ...] = (Tensor(ITEMS, "BYTES", (-1,)),)
     outputs: tuple[Tensor, ...] = (
@@ -40,14 +45,20 @@ class RecommendEngine:
 
     def infer(self, texts: Mapping[str, Sequence[str]]) -> dict[str, np.ndarray]:
         """The 20 best products of each context."""
-        return recommend_tensors(self.model, texts[ITEMS])
+        return recommend_tensors(self.model, texts[ITEMS], self.unavailable)
 
     def recommend(
-        self, items: Sequence[str], k: int, exclude: Sequence[str], max_per_category: int | None
+        self,
+        items: Sequence[str],
+        k: int,
+        exclude: Sequence[str],
+        max_per_category: int | None,
+        include_unavailable: bool = False,
     ) -> Recommendation:
         """See :meth:`rankops.next_item.NextItemModel.recommend`."""
+        barred = exclude if include_unavailable else self.unavailable.union(exclude)
         return self.model.recommend(
-            items, k, exclude=exclude, categories=self.categories, max_per_category=max_per_category
+            items, k, exclude=barred, categories=self.categories, max_per_category=max_per_category
         )
 
 
@@ -61,6 +72,6 @@ def load(config: ServerConfig, manifest: ReleaseManifest) -> RecommendEngine:
     products = read_products(config.release, model.ids)
     rest()
     categories = {product_id: product.get("category") for product_id, product in products.items()}
-    engine = RecommendEngine(manifest, model, products, categories)
+    engine = RecommendEngine(manifest, model, products, categories, unavailable_products(config.release))
     engine.recommend(model.ids[:1], 1, (), None)
     return engine

@@ -118,4 +118,5 @@ def bundle(
 
 def _rank(model: NextItemModel, dataset: Dataset, split: str) -> Run:
     asked = dataset.queries.filter(dataset.queries["split"] == split).sort("query_id")
-    return dict(zip(asked["query_id"].to_list(), model.rank(contexts(asked)), strict=True))
+    ranked = model.rank(contexts(asked), exclude=dataset.unavailable())
+    return dict(zip(asked["query_id"].to_list(), ranked, strict=True))
