@@ -4,7 +4,7 @@
 products take turns through the server's pin file; load is an open loop of Poisson arrivals, result cache off. It warms
 up by the same load with twenty quick swaps, until the allocator has seen what a swap asks of it. Memory is what the
 process has resident, averaged over each swap's cycle (a swap holds two releases for a moment), and its growth is the
-slope of a straight line through the cycles, with a 95 % interval (Student's t).
+slope of a straight line through the cycles after the first third, with a 95 % interval (Student's t).
 ``$RANKOPS_SOAK_MINUTES`` sets the length where ``make bench`` runs it.
 """
 
@@ -37,6 +37,7 @@ from rankops.load.result import StageResult
 _OBJECTIVE = Objective(50.0)
 _SEGMENT = 60.0
 _WARM_SWAPS, _WARM_SECONDS = 20, 4.0  # quick ones before the clock starts; an even number
+_WARM_SHARE = 1 / 3  # of the time: what the allocator keeps has settled by then
 _GROWTH = 0.01  # of the memory in an hour: less is called none
 Say = Callable[[str], None]
 
@@ -61,8 +62,8 @@ class SoakReport:
     swaps: list[float] = field(default_factory=list)
 
     def cycles(self) -> list[tuple[float, float]]:
-        """(middle in seconds, mean MB) of each whole time between two swaps."""
-        edges = self.swaps
+        """(middle in seconds, mean MB) of each whole time between two swaps after the first third."""
+        edges = [at for at in self.swaps if at >= self.seconds * _WARM_SHARE]
         if len(edges) < 4:  # too few swaps: equal parts of the second half
             edges = np.linspace(self.seconds / 2, self.seconds, 6).tolist()
         taken = np.asarray(self.memory)
