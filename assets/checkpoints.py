@@ -12,7 +12,7 @@ from resources.trainer import Trainer
 
 _LEARNED: dict[Task, str] = {
     "retrieval": "{base} fine-tuned on clicks ({method}).",
-    "ranking": "{base} fine-tuned on judged pairs ({method}), blended with trees over counts of shared words.",
+    "ranking": "{base} fine-tuned on judged pairs ({method}), blended with what words tell.",
     "recommendation": "Item-item weights fitted on baskets and on product texts as {base} reads them.",
 }
 

@@ -75,6 +75,7 @@ def numbers(values: Mapping[str, Any]) -> dict[str, MetadataValue]:
 
 def training_metadata(checkpoint: StoredArtifact) -> dict[str, Any]:
     """The dev metric before and after, the curves, and the MLflow run."""
+    from rankops.feature_selection import features_markdown
     from rankops.training.job import TrainingResult
     from rankops.training.plots import training_curve
 
@@ -83,6 +84,7 @@ def training_metadata(checkpoint: StoredArtifact) -> dict[str, Any]:
     return {
         **numbers({f"dev {metric} before": result.dev_metric_before, f"dev {metric} after": result.dev_metric_best}),
         "training": plot(training_curve(result), f"loss and dev {metric} by step"),
+        **({"features": MetadataValue.md(features_markdown(result.features))} if result.features else {}),
         "mlflow run": str(checkpoint.facts["mlflow_run"]),
     }
 

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from rankops.specs import GateSpec, ModelSpec, RankingSpec, RecommendationSpec, TrainingSpec
+from rankops.specs import GateSpec, ModelSpec, RankingSpec, RecommendationSpec, TrainingSpec, WordModelSpec
 
 RETRIEVER = ModelSpec(
     name="retriever",
     task="retrieval",
     description="Finds the products that a search query means (bi-encoder over queries and product texts).",
+)
+
+RANKER = ModelSpec(
+    name="ranker",
+    task="ranking",
+    description="Orders the products that a search found (cross-encoder, counts of shared words, a word model).",
+    # The word model carries most of it: the network gets two minutes of training on two cores, and no more.
+    training=TrainingSpec(max_steps=200, warm_steps=200, evaluate_every=200, precision="auto"),
+    ranking=RankingSpec(
+        objective="graded", max_pair_tokens=56, swap=False, candidates=20, features=16, word_model=WordModelSpec()
+    ),
 )
 
 RECOMMENDER = ModelSpec(
@@ -20,7 +31,7 @@ RECOMMENDER = ModelSpec(
     gates=GateSpec(metric="hr@20", floors=("random", "popularity", "item-item", "text")),
 )
 
-MODELS: tuple[ModelSpec, ...] = (RETRIEVER, RECOMMENDER)
+MODELS: tuple[ModelSpec, ...] = (RETRIEVER, RANKER, RECOMMENDER)
 """What the code location has assets for. Simulated users of a data set meet its first model."""
 
 ICECAT = ModelSpec(

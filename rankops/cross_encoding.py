@@ -1,11 +1,11 @@
 """Pairs of texts to a probability: what the server, the offline evaluation and compression all use.
 
 Needs numpy, onnxruntime and tokenizers only. An artifact folder (written by ``rankops.compression``) holds
-``model.onnx``, ``tokenizer.json``, ``cross_encoder.json`` (see :class:`PairConfig`) and, where word counts are
-blended in, ``lexical.npz``. A checkpoint folder holds the same description beside its PyTorch weights.
+``model.onnx``, ``tokenizer.json``, ``cross_encoder.json`` (see :class:`PairConfig`) and the files of what is blended in
+(:mod:`rankops.pair_parts`). A checkpoint folder holds the same description beside its PyTorch weights.
 
-``score = sigmoid(neural * logit + lexical * margin + bias)``: the network's logit and the log-odds of the lexical
-model, weighed by a logistic regression on the dev split, so that a score is a calibrated probability.
+``score = sigmoid(neural * logit + lexical * margin + words * margin + bias)``: the network's logit, the log-odds of the
+lexical model and the word model's log chance, weighed on the dev split, so that a score is a calibrated probability.
 
 On a CPU each pair runs alone: see :mod:`rankops.encoding` for why.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,8 +38,8 @@ from rankops.onnx_session import (
     similar_lengths,
 )
 from rankops.pair_features import clean_text
+from rankops.pair_parts import Parts, load_parts, part_files
 from rankops.pair_tokens import Pair, PairTokenizer, PairTokens, padded
-from rankops.pair_trees import LEXICAL, LexicalModel, load_lexical
 
 DESCRIPTION, MODEL, TOKENIZER = "cross_encoder.json", "model.onnx", "tokenizer.json"
 LOGITS = "logits"
@@ -62,11 +62,12 @@ class Blend:
 
     neural: float = 1.0
     lexical: float = 0.0
+    words: float = 0.0
     bias: float = 0.0
 
     def probabilities(self, parts: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:
         """float64 ``(n,)`` in 0..1 from the parts' arrays ``(n,)``."""
-        total = sum(getattr(self, name) * values for name, values in parts.items()) + self.bias
+        total = np.asarray(sum(getattr(self, name) * values for name, values in parts.items()) + self.bias)
         chances: NDArray[np.float64] = 1.0 / (1.0 + np.exp(-np.clip(total, -60, 60)))
         return chances
 
@@ -112,7 +113,7 @@ class PairConfig:
             "max_pair_tokens": self.max_pair_tokens,
             "marked": self.marked,
             "both_orders": self.both_orders,
-            "blend": {"neural": self.blend.neural, "lexical": self.blend.lexical, "bias": self.blend.bias},
+            "blend": {name: weight for name, weight in asdict(self.blend).items() if weight or name != "words"},
             "threshold": self.threshold,
         }
 
@@ -125,7 +126,7 @@ class CrossEncoder:
         config: PairConfig,
         tokenizer: PairTokenizer,
         logits: Logits,
-        lexical: LexicalModel | None,
+        others: Parts,
         *,
         threads: int = 1,
         batch_tokens: int = 1,
@@ -133,19 +134,24 @@ class CrossEncoder:
         self.config = config
         self._tokenizer = tokenizer
         self._logits = logits
-        self._lexical = lexical
+        self._others = others
         self._threads = threads
         self._batch_tokens = batch_tokens
 
     def score(self, pairs: Sequence[Pair]) -> NDArray[np.float64]:
-        """float64 ``(len(pairs),)``: probabilities, in input order, rounded to 6 digits."""
-        return np.round(self.config.blend.probabilities(self.parts(pairs)), _DIGITS)
+        """float64 ``(len(pairs),)``: probabilities, in input order, rounded to 6 digits. What weighs 0 is not run."""
+        blend = self.config.blend
+        return np.round(blend.probabilities(self._parts(pairs, lambda name: getattr(blend, name) != 0)), _DIGITS)
 
     def parts(self, pairs: Sequence[Pair]) -> dict[str, NDArray[np.float64]]:
-        """What a score is blended from: ``neural`` and, where there is a lexical model, ``lexical``."""
+        """What a score is blended from: ``neural`` and what there is beside the network, by name."""
+        return self._parts(pairs, lambda name: True)
+
+    def _parts(self, pairs: Sequence[Pair], wanted: Callable[[str], bool]) -> dict[str, NDArray[np.float64]]:
+        """The wanted ones of :meth:`parts`."""
         cleaned = [(clean_text(left), clean_text(right)) for left, right in pairs]
-        found = {"neural": self.neural(cleaned).astype(np.float64)}
-        return found if self._lexical is None else {**found, "lexical": self._lexical.margin(cleaned)}
+        found = {"neural": self.neural(cleaned).astype(np.float64)} if wanted("neural") or not self._others else {}
+        return {**found, **{name: part.margin(cleaned) for name, part in self._others.items() if wanted(name)}}
 
     def neural(self, cleaned: Sequence[Pair]) -> NDArray[np.float32]:
         """float32 ``(len(cleaned),)``: the network's logits of cleaned pairs.
@@ -234,16 +240,16 @@ class OnnxCrossEncoder(CrossEncoder):
             config,
             PairTokenizer(self.folder / TOKENIZER, max_tokens=config.max_pair_tokens, marked=config.marked),
             logits,
-            load_lexical(self.folder / LEXICAL) if LEXICAL in names else None,
+            load_parts(self.folder, names),
             threads=threads,
             batch_tokens=batch_tokens or (1 if on_cpu else ACCELERATOR_BATCH_TOKENS),
         )
 
 
 def artifact_files(folder: Path) -> tuple[str, ...]:
-    """The files of an artifact: three, and the lexical model where the description names it."""
+    """The files of an artifact: three, and those of the parts that the description names."""
     named = PairConfig.read(folder / DESCRIPTION).files
-    return (DESCRIPTION, *([LEXICAL] if LEXICAL in named else []), MODEL, TOKENIZER)
+    return (DESCRIPTION, *part_files(named), MODEL, TOKENIZER)
 
 
 def artifact_digest(folder: Path) -> str:

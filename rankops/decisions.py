@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +51,29 @@ def decided_run(query_ids: Sequence[str], product_ids: Sequence[str], yes: NDArr
         query: [product] if said else []
         for query, product, said in zip(query_ids, product_ids, yes.tolist(), strict=True)
     }
+
+
+def best_shares(
+    columns: Mapping[str, Floats], measure: Callable[[Floats], float], *, steps: int = 10
+) -> dict[str, float]:
+    """Weights of the columns, whose weighted sum has the best ``measure``: every mixture in ``steps``-ths is tried.
+
+    Columns are mixed in units of their standard deviation. Of equally good mixtures the first is taken, which leans on
+    the columns that come last.
+    """
+    names = list(columns)
+    scales = {name: max(float(columns[name].std()), 1e-9) for name in names}
+    best: tuple[float, dict[str, float]] | None = None
+    for parts in product(range(steps + 1), repeat=len(names)):
+        if sum(parts) != steps:
+            continue
+        shares = {name: part / steps / scales[name] for name, part in zip(names, parts, strict=True)}
+        value = measure(sum((shares[name] * columns[name] for name in names), np.zeros(1)))
+        if best is None or value > best[0]:
+            best = value, shares
+    if best is None:
+        raise ValueError("no column to mix")
+    return best[1]
 
 
 def fit_logistic(columns: Mapping[str, Floats], targets: Floats, *, ridge: float = 1e-3) -> dict[str, float]:

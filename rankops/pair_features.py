@@ -25,6 +25,18 @@ _NOT_KEY = re.compile(r"[^a-z0-9]")
 _EDGES = ",;:()[]\"'"
 _MIN_CODE, _MIN_JOINED = 4, 5
 
+_KIND = ("shared", "alone, fewer", "alone, more", "shared weight", "alone weight, less", "alone weight, more", "share")
+NAMES = (
+    "words shared / all", "weight shared / all", "weight shared / lighter", "weight shared / heavier",
+    "weight shared / unexplained",
+    *(f"{kind}: {what}" for kind in ("words with digits", "codes", "numbers") for what in _KIND),
+    "rarest shared word", "rarest word alone, less", "rarest word alone, more", "longest shared code",
+    "closest unshared codes", "same first word", "words of the shorter", "words of the longer", "words more",
+    "plain weight alone, less", "plain weight alone, more", "weight alone, less", "weight alone, more",
+    "TF-IDF cosine of words", "TF-IDF cosine of triples",
+)  # fmt: skip
+"""What :class:`PairFeatures` computes, in its order."""
+
 
 def clean_text(text: str) -> str:
     """NFKC without markup noise, each word once (titles from feeds repeat themselves), no brackets around words."""

@@ -200,6 +200,13 @@ class HybridSpec(_Frozen):
     regularization: float = Field(default=0.1, ge=0, description="pull of the learned weights towards half and half")
 
 
+class WordModelSpec(_Frozen):
+    """The part of a ranker that learns which product words answer which query words (``rankops.pair_words``)."""
+
+    rounds: int = Field(default=6, ge=1, le=100, description="of expectation maximization")
+    min_chance: float = Field(default=0.005, gt=0, lt=1, description="smaller chances are left out of the file")
+
+
 class RankingSpec(_Frozen):
     """What a cross-encoder is asked, and how it reads pairs (task ranking)."""
 
@@ -216,9 +223,15 @@ class RankingSpec(_Frozen):
     positive_weight: float = Field(default=1.0, gt=0, le=100, description="weight of positives in the loss (imbalance)")
     lexical: bool = Field(default=True, description="blend in a tree ensemble over counts of shared words")
     negatives: int = Field(
-        default=8, ge=0, le=100, description="graded: unjudged products that share words, a query, taken as wrong"
+        default=8, ge=0, le=100, description="graded: unjudged products a query taken as wrong, half candidates"
     )
     candidates: int = Field(default=50, ge=2, le=100, description="graded: first results of BM25 and base to reorder")
+    features: int | None = Field(
+        default=None, ge=1, description="counts of shared words that the trees may use, chosen on train; None: all"
+    )
+    word_model: WordModelSpec | None = Field(
+        default=None, description="also learn which words answer which: names and jargon that no text holds"
+    )
 
 
 class GateSpec(_Frozen):

@@ -1,7 +1,7 @@
 """A cross-encoder checkpoint in PyTorch: what training measures with, and the reference for compression.
 
 A checkpoint is a Hugging Face sequence-classification folder of one logit (safetensors only), with
-``cross_encoder.json`` and ``lexical.npz`` as in :mod:`rankops.cross_encoding`. PyTorch is imported when asked for.
+``cross_encoder.json`` and the parts' files as in :mod:`rankops.cross_encoding`. PyTorch is imported when asked for.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from rankops.cross_encoding import DESCRIPTION, TOKENIZER, CrossEncoder, Logits, PairConfig
 from rankops.errors import BadInput
+from rankops.pair_parts import load_parts
 from rankops.pair_tokens import MARKED_TYPES, PairTokenizer
-from rankops.pair_trees import LEXICAL, load_lexical
 
 BATCH_TOKENS = 4096
 
@@ -100,6 +100,6 @@ def load_checkpoint(folder: Path) -> CrossEncoder:
         config,
         PairTokenizer(folder / TOKENIZER, max_tokens=config.max_pair_tokens, marked=config.marked),
         logits_of(model),
-        load_lexical(folder / LEXICAL) if LEXICAL in config.files else None,
+        load_parts(folder, config.files),
         batch_tokens=BATCH_TOKENS,
     )

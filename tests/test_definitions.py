@@ -12,7 +12,7 @@ from dagster import AssetKey, DefaultSensorStatus
 from rankops.specs import ENVIRONMENTS
 from rankops.state import REPOSITORY
 
-MODELS = ("retriever", "recommender")
+MODELS = ("retriever", "ranker", "recommender")
 KEYS = {
     "shop/traffic",
     "shop/dataset",
@@ -104,10 +104,14 @@ def test_jobs_and_their_assets(repository) -> None:
         assert AssetKey([model, "deploy"]) in job.asset_layer.executable_asset_keys
 
 
-def test_every_model_of_the_template_has_its_overlays() -> None:
+def test_the_template_has_a_model_a_task_and_each_has_its_overlays() -> None:
     from assets.models import MODELS as SPECS
 
-    assert {spec.name: spec.task for spec in SPECS} == {"retriever": "retrieval", "recommender": "recommendation"}
+    assert {spec.name: spec.task for spec in SPECS} == {
+        "retriever": "retrieval",
+        "ranker": "ranking",
+        "recommender": "recommendation",
+    }
     overlays = REPOSITORY / "k8s-overlays"
     wanted = {spec.name for spec in SPECS}
     assert {folder.name for folder in (overlays / "base").iterdir()} == {*wanted, "server"}

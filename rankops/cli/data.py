@@ -167,8 +167,8 @@ def select_features(
     seed: Annotated[int, typer.Option(help="of the mutual information estimate")] = 13,
 ) -> None:
     """Show which tabular features of the ranker tell right from wrong pairs (train split)."""
-    from rankops.data.feature_selection import features_markdown
     from rankops.dataset import load_dataset
+    from rankops.feature_selection import features_markdown
     from rankops.stages.features import feature_report
 
     with progress() as tell:

@@ -17,8 +17,8 @@ from rankops.dataset import Dataset
 from rankops.errors import BadInput
 from rankops.files import sha256_file, write_json
 from rankops.pair_features import clean_text
+from rankops.pair_parts import part_files
 from rankops.pair_tokens import Pair
-from rankops.pair_trees import LEXICAL
 from rankops.specs import ModelSpec, Target
 
 PAIRS = 96
@@ -52,14 +52,14 @@ class CrossEncoderSubject:
         return OnnxCrossEncoder(folder, threads=threads, providers=providers_for(self.target))
 
     def write(self, folder: Path, model: Path, rung: str) -> Path:
-        """``model.onnx``, ``tokenizer.json``, ``lexical.npz`` and the description that names them by digest.
+        """``model.onnx``, ``tokenizer.json``, the parts and the description that names them by digest.
 
         Only what changes scores is written: the folder's digest names a model, not a measurement.
         """
         folder.mkdir(parents=True, exist_ok=True)
         config = PairConfig.read(self.checkpoint / DESCRIPTION)
         shutil.copyfile(model, folder / MODEL)
-        names = [TOKENIZER, *([LEXICAL] if LEXICAL in config.files else [])]
+        names = [TOKENIZER, *part_files(config.files)]
         for name in names:
             shutil.copyfile(self.checkpoint / name, folder / name)
         facts = {"objective": self.spec.ranking.objective, "model": self.spec.name, "target": self.target, "rung": rung}

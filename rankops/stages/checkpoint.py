@@ -92,6 +92,7 @@ def plan(
         ranking=spec.ranking,
         spec=spec.training.model_copy(update={"max_steps": spec.training.warm_steps}) if warm else spec.training,
         base_model=start,
+        retriever=base.path if warm else None,
         dataset=here,
         replay_pairs=old,
         output=output,

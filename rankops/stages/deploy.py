@@ -32,8 +32,9 @@ Progress = Callable[[str], None]
 _SERVER_CODE = (
     "serving", "release",
     "artifacts.py", "cpu.py", "cross_encoding.py", "encoding.py", "errors.py", "files.py", "fusion.py", "lexical.py",
-    "next_item.py", "onnx_session.py", "pace.py", "pair_features.py", "pair_tokens.py", "pair_trees.py", "pii",
-    "search_spec.py", "sequence.py", "specs.py", "store.py", "text.py", "vector_cache.py", "weighted_words.py",
+    "next_item.py", "onnx_session.py", "pace.py", "pair_features.py", "pair_parts.py", "pair_tokens.py",
+    "pair_trees.py", "pair_words.py", "pii", "search_spec.py", "sequence.py", "specs.py", "store.py",
+    "text.py", "vector_cache.py", "weighted_words.py",
 )  # fmt: skip
 """What the server imports; a test compares it with the imports and with the image's Dockerfile."""
 

@@ -10,22 +10,10 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rankops.data.feature_selection import FeatureScore
     from rankops.dataset import Dataset
+    from rankops.feature_selection import FeatureScore
 
 Progress = Callable[[str], None]
-
-_KIND = ("shared", "alone, fewer", "alone, more", "shared weight", "alone weight, less", "alone weight, more", "share")
-PAIR_FEATURES = (
-    "words shared / all", "weight shared / all", "weight shared / lighter", "weight shared / heavier",
-    "weight shared / unexplained",
-    *(f"{kind}: {what}" for kind in ("words with digits", "codes", "numbers") for what in _KIND),
-    "rarest shared word", "rarest word alone, less", "rarest word alone, more", "longest shared code",
-    "closest unshared codes", "same first word", "words of the shorter", "words of the longer", "words more",
-    "plain weight alone, less", "plain weight alone, more", "weight alone, less", "weight alone, more",
-    "TF-IDF cosine of words", "TF-IDF cosine of triples",
-)  # fmt: skip
-"""What :class:`rankops.pair_features.PairFeatures` computes, in its order."""
 
 
 def pair_table(dataset: Dataset, progress: Progress) -> tuple[NDArray[np.float32], list[str], NDArray[np.int64]]:
@@ -36,7 +24,7 @@ def pair_table(dataset: Dataset, progress: Progress) -> tuple[NDArray[np.float32
     """
     import polars as pl
 
-    from rankops.pair_features import clean_text, fit_features
+    from rankops.pair_features import NAMES, clean_text, fit_features
     from rankops.training.crossencoder_data import judged_pairs
 
     found = judged_pairs(dataset, "train")
@@ -45,8 +33,6 @@ def pair_table(dataset: Dataset, progress: Progress) -> tuple[NDArray[np.float32
         [text for pair in found.pairs for text in pair] + [clean_text(t) for t in dataset.product_texts()]
     )
     values = features(found.pairs)
-    same = values.shape[1] == len(PAIR_FEATURES)
-    names = list(PAIR_FEATURES) if same else [f"pair feature {number}" for number in range(values.shape[1])]
     # judged_pairs sorts by query and product, and keeps what has a query and a product: so does this.
     train = dataset.split("train").select("query_id")
     rows = dataset.judgements.sort("query_id", "product_id").join(
@@ -62,12 +48,12 @@ def pair_table(dataset: Dataset, progress: Progress) -> tuple[NDArray[np.float32
         )
     )
     table = np.hstack([values, known.to_numpy().astype(np.float32)])
-    return table, [*names, *known.columns], found.labels.astype(np.int64)
+    return table, [*NAMES, *known.columns], found.labels.astype(np.int64)
 
 
 def feature_report(dataset: Dataset, *, keep: int, seed: int, progress: Progress) -> list[FeatureScore]:
-    """Every feature with what it tells and whether it is kept; see :mod:`rankops.data.feature_selection`."""
-    from rankops.data.feature_selection import select_features
+    """Every feature with what it tells and whether it is kept; see :mod:`rankops.feature_selection`."""
+    from rankops.feature_selection import select_features
 
     values, names, labels = pair_table(dataset, progress)
     progress(f"mutual information and chi-square of {len(names)} features")

@@ -135,6 +135,9 @@ def _training(records: CardRecords) -> str:
         f"{result.metric} on dev": f"{result.dev_metric_before:.4f} before, {result.dev_metric_best:.4f} after",
         "seed": str(result.seed),
     }
+    if result.features:
+        kept = [feature.name for feature in result.features if feature.kept]
+        rows["tabular features"] = f"{len(kept)} of {len(result.features)}, chosen on train: {', '.join(kept)}"
     if records.spec.task != "recommendation":
         rows["method"] = (
             f"{spec.method}, batch {spec.batch_size}, learning rate {spec.learning_rate:g}, {spec.precision}"

@@ -1,8 +1,9 @@
 """Fine-tuning of a cross-encoder: graded (order candidates) or match (decide whether two offers are one product).
 
-The network learns pairs with binary cross-entropy; beside it trees learn counts of shared words. On the dev split a
-logistic regression weighs the two, which also makes the score a calibrated probability, and (match) the threshold of
-the best F1 is chosen. As with a bi-encoder, the run is a function of its inputs, interrupted or not.
+The network learns pairs with binary cross-entropy; beside it trees learn counts of shared words, and (where the spec
+says so) a word model which words answer which. On the dev split they are weighed: by logistic regression and with the
+threshold of the best F1 (match), or by the mixture that orders candidates best, whose score a logistic regression then
+makes a calibrated probability (graded). As with a bi-encoder, the run is a function of its inputs, interrupted or not.
 """
 
 from __future__ import annotations
@@ -11,26 +12,30 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rankops.cross_encoding import DESCRIPTION, TOKENIZER, Blend, CrossEncoder, Logits, PairConfig
-from rankops.dataset import Dataset, load_dataset
-from rankops.decisions import best_threshold, fit_logistic
+from rankops.dataset import Dataset, Split, load_dataset
+from rankops.decisions import best_shares, best_threshold, fit_logistic
 from rankops.errors import BadInput
+from rankops.feature_selection import FeatureScore
 from rankops.files import sha256_file, staged_directory, write_json
+from rankops.pair_features import PairFeatures
+from rankops.pair_parts import FILES, PairPart, Parts
 from rankops.pair_tokens import PairTokenizer
-from rankops.pair_trees import LEXICAL, LexicalModel
 from rankops.release.manifest import STORE_MARKER
 from rankops.specs import ModelSpec, RankingSpec
 from rankops.torch_cross_encoding import BATCH_TOKENS, load_checkpoint, load_network, logits_of, token_types
-from rankops.training.crossencoder_data import JudgedPairs, dev_data, dev_metric, training_data
+from rankops.training.crossencoder_data import Candidates, JudgedPairs, dev_data, dev_metric, training_data
 from rankops.training.job import Progress, ShouldStop, TrainingJob, TrainingResult, never_stop
 from rankops.training.pair_ensemble import fit_lexical
+from rankops.training.pair_words import fit_words
 from rankops.training.prepare import interruptible
 from rankops.training.ranks import Ranks
 from rankops.training.runs import LORA, arguments, begin, keep_result, run_trainer
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["recalibrate", "train"]
 
 _BEFORE = "before.json"
+_LEAST_SLOPE = 1e-3
 METRICS = {"match": "average precision", "graded": "nDCG@10"}
 
 
@@ -55,13 +61,11 @@ def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_
         return finished
     network = _Network(job)
     dataset = load_dataset(job.dataset)
-    data, features = training_data(dataset, job.ranking, job.spec.seed)
-    dev = dev_data(dataset, job.spec.seed)
+    candidates = _candidates(job, dataset, progress)
+    data, features = training_data(dataset, job.ranking, job.spec.seed, candidates["train"])
+    dev = dev_data(dataset, job.ranking, job.spec.seed, candidates["dev"])
     progress(f"{len(data):,} training pairs, {int(data.labels.sum()):,} right; {len(dev):,} dev pairs")
-    lexical = None
-    if job.ranking.lexical and Ranks.current().is_first:
-        progress(f"trees over counts of shared words: {len(data):,} pairs")
-        lexical = fit_lexical(data, features, job.spec.seed)
+    parts, verdicts = _parts(job, data, features, progress)
     interruptible(should_stop)(0)
     before = _before(job, network, dev, progress)
     run = run_trainer(
@@ -79,18 +83,49 @@ def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_
         pairs=len(data),
         dev_queries=len(set(dev.query_ids)),
         dev_products=len({right for _, right in dev.pairs}),
-    )
+    ).model_copy(update={"features": verdicts})
     if not Ranks.current().is_first:
         return result
     keep_result(job, result)
-    config = _fitted(job, network, dev, lexical)
-    _write_checkpoint(job, network, config, lexical, result)
+    config = _calibrated(network.encoder(network.config, logits_of(network.model), parts), dev, job.ranking)
+    _write_checkpoint(job, network, config, parts, result)
     told = "" if config.threshold is None else f", threshold {config.threshold:.3f}"
     progress(
         f"checkpoint after step {result.best_step}: dev {result.metric} {before:.4f} -> "
         f"{result.dev_metric_best:.4f}{told}, {result.seconds:.0f} s"
     )
     return result
+
+
+def _candidates(job: TrainingJob, dataset: Dataset, progress: Progress) -> dict[Split, Candidates]:
+    """What the ranker will be asked to order, for the queries of train and dev; a matcher is asked about its pairs."""
+    splits: tuple[Split, ...] = ("train", "dev")
+    if job.ranking.objective == "match":
+        return {split: {} for split in splits}
+    from rankops.training.candidates import CandidateSource
+
+    progress(f"candidates of the queries among {dataset.catalogue.height:,} products")
+    source = CandidateSource(dataset, job.retriever or job.base_model, max_tokens=job.ranking.max_pair_tokens)
+    return {split: source.of(split, job.ranking.candidates) for split in splits}
+
+
+def _parts(
+    job: TrainingJob, data: JudgedPairs, features: PairFeatures, progress: Progress
+) -> tuple[dict[str, PairPart], list[FeatureScore]]:
+    """What stands beside the network, by name, and the verdicts on the trees' features. The first process fits it."""
+    found: dict[str, PairPart] = {}
+    verdicts: list[FeatureScore] = []
+    if not Ranks.current().is_first:
+        return found, verdicts
+    if job.ranking.lexical:
+        progress(f"trees over counts of shared words: {len(data):,} pairs")
+        found["lexical"], verdicts = fit_lexical(data, features, job.spec.seed, job.ranking.features)
+        if verdicts:
+            progress(f"{sum(v.kept for v in verdicts)} of {len(verdicts)} features kept")
+    if job.ranking.word_model is not None:
+        progress(f"word model: {int(data.labels.sum()):,} right pairs")
+        found["words"] = fit_words(data, job.ranking.word_model)
+    return found, verdicts
 
 
 class _Network:
@@ -123,15 +158,15 @@ class _Network:
             self.tokenizer_file, max_tokens=self.config.max_pair_tokens, marked=self.config.marked
         )
 
-    def encoder(self, config: PairConfig, logits: Logits, lexical: LexicalModel | None = None) -> CrossEncoder:
+    def encoder(self, config: PairConfig, logits: Logits, parts: Parts) -> CrossEncoder:
         """The network as it is now, as what scores pairs."""
-        return CrossEncoder(config, self.tokenizer, logits, lexical, batch_tokens=BATCH_TOKENS)
+        return CrossEncoder(config, self.tokenizer, logits, parts, batch_tokens=BATCH_TOKENS)
 
     def measure(self, model: Any, dev: JudgedPairs) -> float:
         """The dev metric of the network alone, in one order of each pair."""
         model.eval()
         single = replace(self.config, both_orders=False)
-        scores = self.encoder(single, logits_of(model)).neural(dev.pairs).astype(np.float64)
+        scores = self.encoder(single, logits_of(model), {}).neural(dev.pairs).astype(np.float64)
         return dev_metric(dev, scores, self.job.ranking)
 
     def trainer(
@@ -192,26 +227,30 @@ def _before(job: TrainingJob, network: _Network, dev: JudgedPairs, progress: Pro
     return float(json.loads(path.read_text())["dev"])
 
 
-def _fitted(job: TrainingJob, network: _Network, dev: JudgedPairs, lexical: LexicalModel | None) -> PairConfig:
-    """Weights and threshold from the dev split, which neither part has learned from."""
-    encoder = network.encoder(network.config, logits_of(network.model), lexical)
-    return _calibrated(encoder, dev, job.ranking)
-
-
 def _calibrated(encoder: CrossEncoder, dev: JudgedPairs, spec: RankingSpec) -> PairConfig:
+    """Weights and threshold from the dev split, which no part has learned from."""
     parts = encoder.parts(dev.pairs)
-    blend = Blend(**fit_logistic(parts, dev.targets))
     if spec.objective == "graded":
-        return replace(encoder.config, blend=blend)
+        return replace(encoder.config, blend=_ordering(parts, dev, spec))
+    blend = Blend(**fit_logistic(parts, dev.targets))
     threshold, _ = best_threshold(dev.labels, blend.probabilities(parts))
     return replace(encoder.config, blend=blend, threshold=min(threshold, 1.0))
+
+
+def _ordering(parts: Mapping[str, NDArray[np.float64]], dev: JudgedPairs, spec: RankingSpec) -> Blend:
+    """The mixture that orders best, as a probability: log-loss alone would weigh sure pairs, not the first ten."""
+    shares = best_shares(parts, lambda scores: dev_metric(dev, scores, spec))
+    mixed = np.asarray(sum(shares[name] * values for name, values in parts.items()))
+    fitted = fit_logistic({"mixed": mixed}, dev.targets)
+    slope = max(fitted["mixed"], _LEAST_SLOPE)  # more is never worse, whatever few dev pairs say
+    return Blend(**{name: slope * share for name, share in shares.items()}, bias=fitted["bias"])
 
 
 def recalibrate(
     checkpoint: Path, dataset: Dataset, spec: ModelSpec, out: Path, progress: Callable[[str], None]
 ) -> None:
-    """Write ``checkpoint`` to the folder ``out`` with blend and threshold chosen on the dev split of ``dataset``."""
-    dev = dev_data(dataset, spec.training.seed)
+    """Write a matcher's ``checkpoint`` to the folder ``out``, blend and threshold chosen on the dev split."""
+    dev = dev_data(dataset, spec.ranking, spec.training.seed, {})
     progress(f"weights and threshold from {len(dev):,} dev pairs")
     encoder = load_checkpoint(checkpoint)
     config = _calibrated(encoder, dev, spec.ranking)
@@ -222,7 +261,7 @@ def recalibrate(
 
 
 def _write_checkpoint(
-    job: TrainingJob, network: _Network, config: PairConfig, lexical: LexicalModel | None, result: TrainingResult
+    job: TrainingJob, network: _Network, config: PairConfig, parts: Parts, result: TrainingResult
 ) -> None:
     """Stage the folder and rename it. Wall time stays out: equal inputs give equal bytes, and so one digest."""
     from transformers import AutoTokenizer
@@ -238,8 +277,10 @@ def _write_checkpoint(
         for path in staged.rglob("*.safetensors"):
             path.chmod(0o644)  # safetensors writes 0600: a server under another user could not read it
         files = {}
-        if lexical is not None:
-            lexical.save(staged / LEXICAL)
-            files = {LEXICAL: sha256_file(staged / LEXICAL)}
+        for name, part in parts.items():
+            if not getattr(config.blend, name):
+                continue  # what the dev split gave no weight is left out
+            part.save(staged / FILES[name])
+            files[FILES[name]] = sha256_file(staged / FILES[name])
         write_json(staged / DESCRIPTION, {**config.described(), "objective": job.ranking.objective, "files": files})
         write_json(staged / "training.json", result.model_dump(mode="json", exclude={"seconds"}))

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from rankops.errors import RankopsError
+from rankops.feature_selection import FeatureScore
 from rankops.files import combine_digests, digest_of, file_digests, sha256_file
 from rankops.specs import HybridSpec, RankingSpec, RecommendationSpec, Task, TrainingSpec
 from rankops.training.base_models import model_digest
@@ -28,6 +29,10 @@ class TrainingJob(BaseModel):
     recommendation: RecommendationSpec = RecommendationSpec()
     ranking: RankingSpec = RankingSpec()
     base_model: Path = Field(description="folder with safetensors weights and a tokenizer")
+    retriever: Path | None = Field(
+        default=None,
+        description="un-tuned bi-encoder that finds a ranker's candidates; None: base_model, which is one at the start",
+    )
     dataset: Path = Field(description="dataset folder (rankops.dataset)")
     replay_pairs: Path | None = Field(
         default=None, description="Parquet of older pairs, mixed in by spec.replay (rankops.training.replay)"
@@ -45,6 +50,8 @@ class TrainingJob(BaseModel):
         }
         if self.replay_pairs is not None:
             facts["replay_pairs"] = sha256_file(self.replay_pairs)
+        if self.retriever is not None and self.task == "ranking":
+            facts["retriever"] = model_digest(self.retriever)
         options = self.hybrid if self.task == "retrieval" else getattr(self, self.task)
         return digest_of({**facts, "task": self.task, "options": options.model_dump(mode="json", exclude_none=True)})
 
@@ -97,6 +104,9 @@ class TrainingResult(BaseModel):
     metric: str = Field(default="nDCG@10", description="what the dev values are, for people")
     inputs: str = Field(description="key of the job: digest over spec, base model and dataset")
     spec: TrainingSpec
+    features: list[FeatureScore] = Field(
+        default=[], description="tabular features, best first, where a ranker's training chose among them"
+    )
 
 
 class TrainingInterrupted(RankopsError):

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 from scipy.stats import chi2_contingency
 
-from rankops.data.feature_selection import BINS, features_markdown, holm, select_features
 from rankops.data.segments import query_segments, segment_slice, user_features, user_segments
 from rankops.errors import BadInput
+from rankops.feature_selection import BINS, features_markdown, holm, select_features
 from rankops.stages.features import feature_report, pair_table
 
 
@@ -47,6 +47,18 @@ def test_the_chi_square_is_pearsons_over_the_bins():
     found = chi2_contingency(counts, correction=False)
     assert score.chi_square == pytest.approx(found.statistic)
     assert score.p_value == pytest.approx(found.pvalue)
+
+
+def test_a_count_that_is_mostly_zero_is_judged_by_its_few_others():
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 2000)
+    few = rng.random(2000) < 0.06
+    told = np.where(few & ((labels == 1) | (rng.random(2000) < 0.2)), rng.integers(1, 4, 2000), 0)
+    silent = np.where(few, rng.integers(1, 4, 2000), 0)
+    values = np.column_stack([told, silent]).astype(np.float32)
+    scores = {score.name: score for score in select_features(values, ["told", "silent"], labels, keep=2)}
+    assert scores["told"].kept and scores["told"].p_value < 1e-6
+    assert scores["silent"].reason == "not significant" and scores["silent"].p_value > 0.01
 
 
 def test_noise_alone_is_almost_never_kept():

@@ -138,6 +138,18 @@ def test_a_recommender_has_a_card_too(records: CardRecords) -> None:
     assert "next-item model" in card and "learning rate" not in card and "were not measured" in card
 
 
+def test_the_card_names_the_features_that_training_kept(records: CardRecords) -> None:
+    told = {"information": 0.1, "chi_square": 9.0, "p_value": 0.01}
+    features = [
+        {"name": "words shared", **told, "kept": True, "reason": ""},
+        {"name": "codes", **told, "kept": False, "reason": "not significant"},
+    ]
+    facts = {**records.checkpoint.facts, "training": {**records.checkpoint.facts["training"], "features": features}}
+    chosen = records.checkpoint.model_copy(update={"facts": facts})
+    card = model_card(CardRecords(SPEC, records.dataset, chosen, records.artifact, records.evaluation))
+    assert "1 of 2, chosen on train: words shared" in card and "1 of 2" not in model_card(records)
+
+
 def test_the_card_is_a_file_of_the_release_and_changes_its_digest(tmp_path: Path) -> None:
     def fill(folder: Path) -> Content:
         (folder / "weights").write_bytes(b"w")

@@ -57,7 +57,7 @@ def registries() -> Iterator[None]:
 def test_every_snippet_has_a_test() -> None:
     blocks = re.findall(r"```python\n# (.*?)\n", PAGE.read_text())
     source = Path(__file__).read_text()
-    assert len(blocks) == 6 and all(f'"{name}"' in source for name in blocks)
+    assert len(blocks) == 7 and all(f'"{name}"' in source for name in blocks)
 
 
 def test_a_new_base_model_is_one_spec_and_gets_all_its_assets() -> None:
@@ -110,6 +110,14 @@ def test_another_objective_brings_its_metric_and_says_what_is_not_probed() -> No
     spec = run("head of a cross-encoder")["MATCHER"]
     assert task_stage(spec.task).metrics(spec) == ("f1",) and spec.gates.metric == "f1"
     assert breadth.asked(rich_shop(6), spec).probes is None
+
+
+def test_a_rankers_parts_are_part_of_what_a_training_is_remembered_by(tmp_path: Path) -> None:
+    spec = run("parts of a ranker")["RANKER"]
+    assert spec.ranking.objective == "graded" and spec.ranking.word_model.min_chance > 0
+    plain = spec.model_copy(update={"ranking": spec.ranking.model_copy(update={"features": None, "word_model": None})})
+    told = [made.ranking.model_dump(exclude_none=True) for made in (spec, plain)]
+    assert {*told[0]} - {*told[1]} == {"features", "word_model"}  # a matcher without them keeps its key
 
 
 def test_a_teams_own_files_become_typed_tables(tmp_path: Path) -> None:

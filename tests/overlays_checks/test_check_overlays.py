@@ -35,7 +35,7 @@ def test_a_deploy_passes_with_its_release_verified_and_only_what_it_reaches_is_b
     summary = tmp_path / "summary.md"
     said = check("--summary", str(summary), "--kubernetes", "1.30", "--kubernetes", "1.37").stdout
     assert f"ok     {OVERLAY}: 7 objects, release {release[:12]} (verified)" in said
-    assert "1 overlays checked for Kubernetes 1.30, 1.37, 3 not reached by the change: all are fine" in said
+    assert "1 overlays checked for Kubernetes 1.30, 1.37, 5 not reached by the change: all are fine" in said
     text = summary.read_text()
     assert "## Overlays: fine" in text and f"+        rankops.dev/release: {release}" in text
     assert "production" not in text
@@ -47,12 +47,13 @@ def test_a_shared_file_reaches_every_overlay_that_reads_it_and_no_other(clone: C
     assert "0 overlays checked" in check().stdout
     clone.edit("k8s-overlays/base/server/service.yaml", "kind: Service", "kind: Service # one port")
     clone.commit()
-    assert "4 overlays checked" in check().stdout
+    assert "6 overlays checked" in check().stdout
     clone.merge()
     clone.edit("k8s-overlays/components/monitoring/kustomization.yaml", "kind: Component", "kind: Component #")
     clone.commit()
     told = json.loads(check("--format", "json").stdout)
-    assert [overlay["name"] for overlay in told["overlays"]] == ["production/recommender", "production/retriever"]
+    names = [overlay["name"] for overlay in told["overlays"]]
+    assert names == [f"production/{model}" for model in ("ranker", "recommender", "retriever")]
 
 
 def test_what_people_break_is_found_with_file_and_rule(clone: Clone, check: Check) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from rankops.data.matching import import_matching, product_id
 from rankops.dataset import Dataset
-from rankops.decisions import average_precision, best_threshold, decided_run, f1_score, fit_logistic
+from rankops.decisions import average_precision, best_shares, best_threshold, decided_run, f1_score, fit_logistic
 from rankops.errors import BadInput, IntegrityError
 from rankops.evaluation.metrics import per_query
-from rankops.pair_features import clean_text, fit_features, shared_words, word_key
+from rankops.pair_features import NAMES, clean_text, fit_features, shared_words, word_key
 from rankops.pair_tokens import PairTokenizer, padded
 from rankops.pair_trees import load_lexical
 from rankops.training.crossencoder_data import training_data
@@ -53,8 +54,9 @@ def test_saved_trees_say_what_scikit_learn_says_to_the_last_digit(offers: Datase
 
     from rankops.training import pair_ensemble
 
-    data, features = training_data(offers, MATCHER.ranking, 13)
-    lexical = fit_lexical(data, features, 13)
+    data, features = training_data(offers, MATCHER.ranking, 13, {})
+    lexical, verdicts = fit_lexical(data, features, 13)
+    assert verdicts == []
     lexical.save(tmp_path / "lexical.npz")
     lexical.save(tmp_path / "again.npz")
     assert (tmp_path / "lexical.npz").read_bytes() == (tmp_path / "again.npz").read_bytes()
@@ -70,6 +72,25 @@ def test_saved_trees_say_what_scikit_learn_says_to_the_last_digit(offers: Datase
         axis=0,
     )
     np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_trees_use_the_chosen_features_only_and_what_was_dropped_says_why(offers: Dataset) -> None:
+    data, features = training_data(offers, MATCHER.ranking, 13, {})
+    lexical, verdicts = fit_lexical(data, features, 13, keep=4)
+    kept = {verdict.name for verdict in verdicts if verdict.kept}
+    assert [verdict.name for verdict in verdicts[:1]] != [] and len(verdicts) == len(NAMES) and 1 <= len(kept) <= 4
+    assert all((verdict.reason == "") == verdict.kept for verdict in verdicts)
+    inner = lexical.trees.left != np.arange(len(lexical.trees.left))
+    assert {NAMES[place] for place in lexical.trees.feature[inner]} <= kept
+    # A column that was dropped can say anything: the trees do not look at it.
+    rows = features(data.pairs)
+    changed = rows.copy()
+    changed[:, [place for place, name in enumerate(NAMES) if name not in kept]] = 99.0
+    assert np.array_equal(lexical.trees.margin(rows), lexical.trees.margin(changed))
+    told = average_precision(data.labels, lexical.trees.margin(rows))
+    assert told > 0.9  # and the kept ones say enough
+    shuffled = replace(data, targets=np.random.default_rng(0).permutation(data.targets))
+    assert sum(verdict.kept for verdict in fit_lexical(shuffled, features, 13, keep=4)[1]) <= 1
 
 
 def test_a_damaged_lexical_model_is_refused(offers: Dataset, tmp_path: Path) -> None:
@@ -115,6 +136,18 @@ def test_a_run_of_decisions_has_exactly_their_f1(offers: Dataset) -> None:
     labels = (judged["grade"] >= 2).to_numpy()
     found = per_query(run, judged, min_grade=2).select(pl.col("f1").mean()).item()
     assert found == pytest.approx(f1_score(labels, yes))
+
+
+def test_of_all_mixtures_the_one_with_the_best_measure_is_taken() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.normal(size=3000)
+    columns = {"noise": 50 * rng.normal(size=3000), "a": 9 * (truth + rng.normal(size=3000)), "b": truth * 0.1}
+    columns["b"] = columns["b"] + 0.1 * rng.normal(size=3000)
+    shares = best_shares(columns, lambda mixed: float(np.corrcoef(mixed, truth)[0, 1]))
+    parts = {name: shares[name] * columns[name].std() for name in columns}  # in units of each one's deviation
+    assert parts == pytest.approx({"noise": 0.0, "a": 0.5, "b": 0.5}, abs=0.11)
+    assert sum(parts.values()) == pytest.approx(1.0)
+    assert best_shares({"a": truth}, lambda _: 0.0) == pytest.approx({"a": 1 / truth.std()})
 
 
 def test_blending_gives_calibrated_chances() -> None:

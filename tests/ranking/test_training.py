@@ -11,11 +11,14 @@ import numpy as np
 import polars as pl
 import pytest
 
+from rankops.cross_encoding import PairConfig
 from rankops.dataset import Dataset
 from rankops.errors import BadInput
 from rankops.files import file_digests
-from rankops.specs import ModelSpec, RankingSpec, TrainingSpec
+from rankops.pair_features import NAMES, clean_text
+from rankops.specs import ModelSpec, RankingSpec, TrainingSpec, WordModelSpec
 from rankops.torch_cross_encoding import load_checkpoint, load_network, token_types
+from rankops.training.candidates import CandidateSource
 from rankops.training.crossencoder import train
 from rankops.training.crossencoder_data import dev_data, dev_metric, judged_pairs, training_data
 from rankops.training.crossencoder_trainer import PairBatches
@@ -155,23 +158,86 @@ def graded(offers: Dataset) -> Dataset:
     return replace(offers, queries=queries, judgements=judgements)
 
 
-def test_a_ranker_learns_grades_and_takes_unjudged_products_that_share_words_as_wrong(graded: Dataset) -> None:
+def near(dataset: Dataset, query_id: str) -> list[str]:
+    """Three judged offers of a query and three that nobody judged, but whose text names the query's kind."""
+    judged = dataset.judgements.filter(pl.col("query_id") == query_id)["product_id"].to_list()
+    kind = dataset.queries.filter(pl.col("query_id") == query_id)["query"].item().split()[1]
+    named = dataset.catalogue.filter(pl.col("title").str.split(" ").list.contains(kind))["product_id"].to_list()
+    return [*judged[:3], *[product for product in named if product not in judged][:3]]
+
+
+def test_half_of_a_rankers_negatives_are_candidates_and_none_is_judged(graded: Dataset) -> None:
     spec = RankingSpec(objective="graded", negatives=5)
-    data, _ = training_data(graded, spec, 13)
+    candidates = {query_id: near(graded, query_id) for query_id in ("q0", "q1", "q2")}
+    data, _ = training_data(graded, spec, 13, candidates)
     judged = judged_pairs(graded, "train")
     assert len(data) == len(judged) + 3 * 5
     assert set(np.round(data.targets * 3)) == {0, 1, 3}
+    texts = dict(zip(graded.catalogue["product_id"], map(clean_text, graded.product_texts()), strict=True))
     new = list(zip(data.query_ids, data.pairs, strict=True))[len(judged) :]
-    assert all(set(left.split()) & set(right.split()) for _, (left, right) in new)
     assert not {(q, p) for q, p in new} & set(zip(judged.query_ids, judged.pairs, strict=True))
-    again, _ = training_data(graded, spec, 13)
+    for query_id, products in candidates.items():
+        of_query = [pair[1] for query, pair in new if query == query_id]
+        assert len(set(of_query)) == 5
+        assert len({texts[product] for product in products[3:]} & set(of_query)) >= 2
+    again, _ = training_data(graded, spec, 13, candidates)
     assert again.pairs == data.pairs
+    assert len(training_data(graded, spec, 13, {})[0]) == len(data)  # without candidates all are drawn blindly
 
 
-def test_the_dev_metric_of_a_ranker_is_ndcg_over_judged_products(graded: Dataset) -> None:
-    spec, dev = RankingSpec(objective="graded"), dev_data(graded, 13)
-    assert dev_metric(dev, dev.targets, spec) == pytest.approx(1.0)
-    assert dev_metric(dev, -dev.targets, spec) < 0.9
+def test_the_dev_metric_of_a_ranker_sees_candidates_that_nobody_judged(graded: Dataset) -> None:
+    spec, products = RankingSpec(objective="graded"), near(graded, "q3")
+    dev = dev_data(graded, spec, 13, {"q3": products})
+    assert dev.query_ids == ["q3"] * 6 and (dev.targets > 0).sum() == 3
+    everything = graded.judgements.filter(pl.col("query_id") == "q3")["grade"].to_list()
+    assert sorted([*np.round(dev.targets[dev.targets > 0] * 3).astype(int), *dev.missed["q3"]]) == sorted(everything)
+    best = dev_metric(dev, dev.targets, spec)
+    ideal = sorted(everything, reverse=True)[:10]
+    gains = [sum(g / np.log2(place + 2) for place, g in enumerate(grades)) for grades in (
+        sorted(np.round(dev.targets * 3), reverse=True), ideal,
+    )]  # fmt: skip
+    assert best == pytest.approx(gains[0] / gains[1]) and best < 0.9  # what no candidate list holds is lost
+    assert dev_metric(dev, -dev.targets, spec) < best - 0.1  # the unjudged first: that costs
+    with pytest.raises(BadInput, match="no judged dev query has a candidate"):
+        dev_data(graded, spec, 13, {})
+
+
+def test_candidates_are_those_that_evaluation_takes(graded: Dataset, tiny_base: Path) -> None:
+    from rankops.evaluation.baselines import bm25_run, encoder_run
+    from rankops.evaluation.ranking import candidates_of
+    from rankops.training.torch_encoder import TorchEncoder
+
+    queries = list(graded.split("train").select("query_id", "query").iter_rows())
+    ids, texts = graded.catalogue["product_id"].to_list(), graded.product_texts()
+    encoder = TorchEncoder(tiny_base, max_query_tokens=48, max_product_tokens=48)
+    runs = [bm25_run(queries, texts, ids), encoder_run(encoder, queries, texts, ids)]
+    found = CandidateSource(graded, tiny_base, max_tokens=48).of("train", 7)
+    assert found == candidates_of(runs, 7)
+    assert all(7 < len(products) <= 14 for products in found.values())
+
+
+def test_a_ranker_with_chosen_features_and_a_word_model(graded: Dataset, make_job: Make, tmp_path: Path) -> None:
+    ranking = RankingSpec(max_pair_tokens=48, negatives=4, candidates=10, features=3, word_model=WordModelSpec())
+    spec = ModelSpec(name="ranker", task="ranking", training=SHORT.training, ranking=ranking)
+    job = make_job(tmp_path / "one", graded, spec)
+    result = train(job, quiet)
+    kept = [feature.name for feature in result.features if feature.kept]
+    assert 1 <= len(kept) <= 3 and len(result.features) == len(NAMES)
+    assert all(bool(feature.reason) != feature.kept for feature in result.features)
+    config = PairConfig.read(job.output / "cross_encoder.json")
+    weights = {"lexical.npz": config.blend.lexical, "words.npz": config.blend.words}
+    assert set(config.files) == {name for name, weight in weights.items() if weight} != set()
+    assert {path.name for path in job.output.glob("*.npz")} == set(config.files)
+    candidates = CandidateSource(graded, job.base_model, max_tokens=48).of("dev", 10)
+    dev = dev_data(graded, ranking, spec.training.seed, candidates)
+    encoder = load_checkpoint(job.output)
+    parts = encoder.parts(dev.pairs)
+    assert {"neural", *(name for name in ("lexical", "words") if getattr(config.blend, name))} == set(parts)
+    alone = [dev_metric(dev, values, ranking) for values in parts.values()]
+    assert dev_metric(dev, config.blend.probabilities(parts), ranking) >= max(alone) - 1e-9
+    assert train(make_job(tmp_path / "one", graded, spec), quiet).features == result.features  # as it was kept
+    other = make_job(tmp_path / "one", graded, spec, retriever=job.output)
+    assert other.key() != job.key()
 
 
 def test_a_ranker_reorders_candidates_from_dataset_to_run(

@@ -147,6 +147,7 @@ def test_a_training_that_starts_from_the_champion_replays_the_champions_window(p
     job, key = planned(said, replay=0.25)
     assert job.replay_pairs is not None and read_pairs(job.replay_pairs).height == 2
     assert any("2 pairs of the champion's window make up 25% of the draws" in line for line in said)
+    assert job.retriever is not None and job.retriever != job.base_model  # candidates come from what is not tuned
     without, other = planned(said, replay=0.0)
     assert without.replay_pairs is None and other != key
 
@@ -154,7 +155,8 @@ def test_a_training_that_starts_from_the_champion_replays_the_champions_window(p
 def test_nothing_is_replayed_from_the_same_window_an_unknown_one_or_for_the_base_model(planned: Callable) -> None:
     said: list[str] = []
     assert planned(said, dataset=planned.now, replay=0.25)[0].replay_pairs is None  # type: ignore[attr-defined]
-    assert planned(said, start="base", replay=0.25)[0].replay_pairs is None
+    anew = planned(said, start="base", replay=0.25)[0]
+    assert anew.replay_pairs is None and anew.retriever is None
     assert planned(said, dataset="f" * 64, replay=0.25)[0].replay_pairs is None
     assert any("does not hold the champion's data set ffffffffffff" in line for line in said)
 

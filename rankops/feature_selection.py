@@ -108,7 +108,10 @@ def _chi_square(column: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple
     """Chi-square statistic of labels over quantile bins, and its p-value; (0, 1) for a constant feature."""
     from sklearn.feature_selection import chi2
 
-    edges = np.unique(np.quantile(column, np.linspace(0, 1, BINS + 1)[1:-1]))
+    edges, times = np.unique(np.quantile(column, np.linspace(0, 1, BINS + 1)[1:-1]), return_counts=True)
+    # A value that several quantiles share gets a bin of its own, or what lies above it (often a feature's few
+    # counts above zero) would share its bin and look as if it told nothing.
+    edges = np.union1d(edges, np.nextafter(edges[times > 1], np.inf, dtype=edges.dtype))
     bins = np.searchsorted(edges, column, side="right")
     used = np.unique(bins)
     if len(used) < 2:
