@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rankops.compression.feeds import feeds
-from rankops.compression.matrices import products
+from rankops.compression.matrices import constants, products
 from rankops.compression.targets import available_cores
 from rankops.errors import BadInput
 from rankops.files import sha256_file
@@ -34,15 +34,22 @@ class Sensitivity:
 
 
 def matrices_after_gelu(model: Path) -> list[str]:
-    """Names of the MatMul nodes of a fused graph that read the output of a GELU node.
+    """Names of the MatMul nodes of a fused graph that read the output of a GELU node, smoothed or not.
 
     Raises :class:`BadInput` where there is none: the rung would be the same as the one without exclusions.
     """
     import onnx
 
-    nodes = onnx.load(str(model), load_external_data=False).graph.node
-    activated = {output for node in nodes if node.op_type.endswith("Gelu") for output in node.output}
-    names = [node.name for node in nodes if node.op_type == "MatMul" and activated & set(node.input)]
+    graph = onnx.load(str(model), load_external_data=False).graph
+    fixed = constants(graph)
+    activated: set[str] = set()
+    names = []
+    for node in graph.node:
+        after = activated & set(node.input)
+        if node.op_type.endswith("Gelu") or (node.op_type == "Mul" and after and fixed & set(node.input)):
+            activated |= set(node.output)
+        elif node.op_type == "MatMul" and after:
+            names.append(node.name)
     if not names:
         raise BadInput("the graph has no matrix behind a GELU", "nothing to do: this rung is only for such models")
     return names

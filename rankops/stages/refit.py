@@ -115,7 +115,7 @@ def _artifact(
     work: _Refitting, final: ModelSpec, dataset: StoredArtifact, checkpoint: StoredArtifact
 ) -> StoredArtifact:
     store, judged = work.store, work.judged
-    key = digest_of({"checkpoint": checkpoint.digest, "judged": judged.artifact.digest, "code": 2})
+    key = digest_of({"checkpoint": checkpoint.digest, "judged": judged.artifact.digest, "code": 3})
 
     def make(out: Path) -> tuple[dict[str, str], dict[str, Any]]:
         seen = load_dataset(store.local_path(dataset))

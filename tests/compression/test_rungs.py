@@ -64,6 +64,15 @@ def test_a_mixed_rung_leaves_the_matrices_behind_each_gelu_in_fp32(checkpoint: P
         matrices_after_gelu(workshop.exported / "model.onnx")  # not fused: its GELU is a dozen nodes
 
 
+def test_the_matrices_behind_a_gelu_are_found_through_the_division_of_smoothing_too(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    workshop = Workshop(checkpoint, tmp_path, "cpu-avx512-vnni", texts=["red shoe", "a green lamp for the desk"])
+    assert len(matrices_after_gelu(workshop.smoothed("lean") / "model.onnx")) == 2
+    workshop.build(Rung("mixed", "int8", smooth=True, spared="after-gelu", bits=8))
+    assert len(workshop.spared["mixed"]) == 2
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [("fpu avx avx2", "cpu-avx2"), ("fpu avx2 avx512f", "cpu-avx2"), ("avx2 avx512_vnni", "cpu-avx512-vnni")],
