@@ -88,6 +88,14 @@ def started_engine() -> Iterator[Docker]:
         finally:
             process.terminate()
             process.wait(60)
+            unmount_below(root)
+
+
+def unmount_below(root: Path) -> None:
+    """What an engine may leave mounted when it ends (its name spaces): a folder with a mount cannot be removed."""
+    points = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for point in sorted((point for point in points if point.startswith(f"{root}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
 
 
 @pytest.fixture(scope="session")

@@ -71,7 +71,7 @@ def test_one_command_fits_to_the_last_day_and_the_next_predicts(
 
 def test_a_model_that_is_no_spec_is_named_with_those_that_are(tmp_path: Path) -> None:
     told = rankops("fit", tmp_path, "--model", "nothing", code=1)
-    assert "icecat, matcher, recommender, retail, retriever" in told
+    assert "icecat, matcher, ranker, recommender, retail, retriever" in told
     told = rankops("fit", tmp_path, "--model", "nothing", "--specs", "no.such.module", code=1)
     assert "cannot be imported" in told
 
