@@ -29,6 +29,8 @@ Run = Mapping[str, Sequence[str]]
 
 METRICS: tuple[Metric, ...] = ("ndcg@10", "recall@100", "mrr@10")
 """What a ranking of products for a query is measured by."""
+ORDER_METRICS: tuple[Metric, ...] = ("ndcg@10", "mrr@10")
+"""What the order of given candidates is measured by: how many relevant ones are among them is not the order's work."""
 NEXT_ITEM_METRICS: tuple[Metric, ...] = ("hr@20", "mrr@20", "ndcg@10")
 """What a recommendation of the next item is measured by."""
 MATCH_METRICS: tuple[Metric, ...] = ("f1",)

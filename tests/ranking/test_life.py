@@ -28,6 +28,14 @@ def quiet(_: object) -> None:
     """No progress lines."""
 
 
+def test_an_order_of_candidates_is_not_measured_by_what_is_among_them() -> None:
+    """A pull request would call it a loss that candidates are fewer than a catalogue."""
+    from assets.models import RANKER
+
+    assert task_stage("ranking").metrics(RANKER) == ("ndcg@10", "mrr@10")
+    assert task_stage("ranking").metrics(MATCHER) == ("f1",)
+
+
 @pytest.fixture(scope="module")
 def life(
     offers: Dataset, make_job: Callable[..., TrainingJob], tiny_base: Path, tmp_path_factory: pytest.TempPathFactory

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rankops.cross_encoding import OnnxCrossEncoder, PairScorer
 from rankops.dataset import Dataset, Split, load_dataset
 from rankops.errors import IntegrityError
-from rankops.evaluation.metrics import MATCH_METRICS, METRICS, per_query
+from rankops.evaluation.metrics import MATCH_METRICS, ORDER_METRICS, per_query
 from rankops.specs import Metric, ModelSpec, Target
 from rankops.stages.tasks import (
     CHAMPION,
@@ -35,8 +35,8 @@ _SELECTION_PAIRS = 2000
 
 
 def metrics(spec: ModelSpec) -> tuple[Metric, ...]:
-    """F1 of decisions, or the metrics of a ranking."""
-    return MATCH_METRICS if _matches(spec) else METRICS
+    """F1 of decisions, or the metrics of an order."""
+    return MATCH_METRICS if _matches(spec) else ORDER_METRICS
 
 
 def _matches(spec: ModelSpec) -> bool:
