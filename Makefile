@@ -39,7 +39,7 @@ $(STAMP):
 	rm -f $(VENV)/.rankops-*; touch $@
 
 demo: setup  ## Run the main job end to end: data, model, release, commit, live server, drift, retraining (ALSO="ranker recommender")
-	$(BIN)/python demo.py $(if $(ALSO),--also $(ALSO))
+	$(BIN)/python -m demo $(if $(ALSO),--also $(ALSO))
 
 ui: setup  ## Open Dagster on the demo's state, with sensors running (http://127.0.0.1:3000)
 	$(BIN)/python -m automation.ui

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import demo
+from demo import life, telling
 
 RELEASE = {"release": "a" * 64, "commit": "c" * 40, "gain over": {}, "queries": 9}
 
 
-def life(*, retrained: bool, blocked: str = "") -> dict[str, Any]:
+def facts_of(*, retrained: bool, blocked: str = "") -> dict[str, Any]:
     decision = {
         "retrained": retrained,
         "record": {"reasons": ["new words"]},
@@ -31,10 +31,13 @@ def life(*, retrained: bool, blocked: str = "") -> dict[str, Any]:
 
 
 def test_what_the_loop_found_first_stays_on_record_for_every_model(tmp_path: Path) -> None:
-    before = {**life(retrained=True), "also": {"recommender": life(retrained=True, blocked="gate")}}
+    before = {**facts_of(retrained=True), "also": {"recommender": facts_of(retrained=True, blocked="gate")}}
     (tmp_path / "demo.json").write_text(json.dumps(before))
-    now = {**life(retrained=False), "also": {"recommender": life(retrained=False), "new": life(retrained=False)}}
-    demo.remember_the_loop(SimpleNamespace(state=SimpleNamespace(root=tmp_path), facts=now))  # type: ignore[arg-type]
+    now = {
+        **facts_of(retrained=False),
+        "also": {"recommender": facts_of(retrained=False), "new": facts_of(retrained=False)},
+    }
+    life.remember_the_loop(SimpleNamespace(state=SimpleNamespace(root=tmp_path), facts=now))  # type: ignore[arg-type]
     assert now["decision"]["retrained"] and now["now"]["decision"]["retrained"] is False
     assert now["also"]["recommender"]["decision"]["blocked"] == "gate"
     assert now["also"]["recommender"]["now"]["drift"]["causes"] == []
@@ -43,8 +46,10 @@ def test_what_the_loop_found_first_stays_on_record_for_every_model(tmp_path: Pat
 
 def test_a_blocked_retraining_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told = io.StringIO()
-    monkeypatch.setattr(demo, "console", Console(file=told, width=200))
-    demo.tell_life(life(retrained=True, blocked="a check stopped recommender_release: recommender/evaluation: gate"))
+    monkeypatch.setattr(telling, "console", Console(file=told, width=200))
+    telling.tell_life(
+        facts_of(retrained=True, blocked="a check stopped recommender_release: recommender/evaluation: gate")
+    )
     assert "blocked" in told.getvalue() and "the live release stays" in told.getvalue()
     assert "0.250 before → 0.500 after (HR@20)" in told.getvalue()
 
@@ -65,9 +70,9 @@ def test_a_failed_check_is_an_error_with_its_name(tmp_path: Path) -> None:
     @asset(deps=[model])
     def after() -> None: ...
 
-    loggers = {"compact": demo.compact_logger()}
+    loggers = {"compact": telling.compact_logger()}
     defs = Definitions([model, after], jobs=[define_asset_job("life")], loggers=loggers)
     with DagsterInstance.local_temp(str(tmp_path)) as instance:
-        running = demo.Demo(SimpleNamespace(), instance, defs)  # type: ignore[arg-type]
+        running = life.Demo(SimpleNamespace(), instance, defs)  # type: ignore[arg-type]
         with pytest.raises(GateFailed, match="a check stopped life: model: gate"):
             running.run_job("life", None)
