@@ -37,12 +37,12 @@ from benchmarks.harness import Comparison, machine, table, write
 from rankops.data.importers import import_icecat
 from rankops.dataset import Dataset
 from rankops.errors import BadInput
-from rankops.evaluation.baselines import bm25_run, encoder_run, hybrid_run, random_run
 from rankops.evaluation.bootstrap import CONFIDENCE, interval_of, mean_interval, paired_difference, resampled_means
 from rankops.evaluation.metrics import judged_at, per_query
 from rankops.files import combine_digests, digest_of, file_digests, sha256_file, staged_directory, write_bytes
 from rankops.fusion import Fusion, Hybrid, load_fusion
 from rankops.lexical import field_texts
+from rankops.runs import bm25_run, encoder_run, hybrid_run, random_run
 from rankops.specs import BaseModelSpec, HybridSpec, TrainingSpec
 from rankops.text import product_texts
 

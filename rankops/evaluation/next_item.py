@@ -28,7 +28,7 @@ from rankops.cooccurrence import (
 )
 from rankops.dataset import Dataset
 from rankops.encoding import Encoder
-from rankops.evaluation.baselines import RankedLists, random_run
+from rankops.runs import RankedLists, random_run
 from rankops.specs import Floor
 
 FLOORS: tuple[Floor, ...] = ("random", "popularity", "item-item", "text")

@@ -22,8 +22,8 @@ from rankops.dataset import Dataset, Split
 from rankops.decisions import best_threshold, decided_run
 from rankops.encoding import Encoder
 from rankops.errors import BadInput
-from rankops.evaluation.baselines import RankedLists
 from rankops.pair_features import clean_text
+from rankops.runs import RankedLists
 
 Pair = tuple[str, str]
 _MATCH_GRADE = 2
@@ -86,15 +86,6 @@ def vector_scores(encoder: Encoder, pairs: Sequence[Pair]) -> NDArray[np.float64
     vectors = encoder.encode(texts, role="product")
     left, right = (vectors[[place[clean_text(pair[side])] for pair in pairs]] for side in (0, 1))
     return np.einsum("ij,ij->i", left, right).astype(np.float64)
-
-
-def candidates_of(runs: Sequence[RankedLists], depth: int) -> dict[str, list[str]]:
-    """The first ``depth`` products of each run, together, for each query; without repetitions."""
-    query_ids = [query_id for run in runs for query_id in run]
-    return {
-        query_id: list(dict.fromkeys(p for run in runs for p in run.get(query_id, [])[:depth]))
-        for query_id in dict.fromkeys(query_ids)
-    }
 
 
 def reranked_run(

@@ -103,8 +103,8 @@ def _orders(
     scorer: OnnxCrossEncoder, release: Resolved, folder: Path, out: Path, asked: Asked, progress: Progress
 ) -> str:
     """A TREC run: each query's judged pool, or else what BM25 finds, in the ranker's order."""
-    from rankops.evaluation.baselines import bm25_run
     from rankops.predict.retrieval import read_questions
+    from rankops.runs import bm25_run
 
     questions = read_questions(folder, asked.split)
     product_ids = [str(product["product_id"]) for product in questions.products]

@@ -102,11 +102,11 @@ def _candidates(job: TrainingJob, dataset: Dataset, progress: Progress) -> dict[
     splits: tuple[Split, ...] = ("train", "dev")
     if job.ranking.objective == "match":
         return {split: {} for split in splits}
-    from rankops.training.candidates import CandidateSource
+    from rankops.training.candidates import split_candidates
 
     progress(f"candidates of the queries among {dataset.catalogue.height:,} products")
-    source = CandidateSource(dataset, job.retriever or job.base_model, max_tokens=job.ranking.max_pair_tokens)
-    return {split: source.of(split, job.ranking.candidates) for split in splits}
+    retriever, longest = job.retriever or job.base_model, job.ranking.max_pair_tokens
+    return split_candidates(dataset, splits, retriever, job.ranking.candidates, max_tokens=longest)
 
 
 def _parts(

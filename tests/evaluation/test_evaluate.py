@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from rankops.dataset import Dataset
 from rankops.errors import BadInput
-from rankops.evaluation.baselines import bm25_run, encoder_run, random_run
 from rankops.evaluation.evaluate import evaluate
 from rankops.evaluation.plots import deltas_png, slices_png, systems_png
 from rankops.evaluation.render import escape, evaluation_markdown, systems_markdown, worst_queries_markdown
 from rankops.evaluation.results import Evaluation
 from rankops.evaluation.storage import load_evaluation
+from rankops.runs import bm25_run, encoder_run, random_run
 from rankops.specs import GateSpec
 from tests.evaluation.samples import WordEncoder, noisy_run, small_shop
 

@@ -6,10 +6,10 @@ import polars as pl
 import pytest
 
 from rankops.dataset import Dataset
-from rankops.evaluation.baselines import bm25_run, encoder_run
 from rankops.evaluation.breadth import broaden
 from rankops.evaluation.evaluate import evaluate
 from rankops.evaluation.probes import Probed, with_probes
+from rankops.runs import bm25_run, encoder_run
 from rankops.specs import EvaluationSpec, GateSpec
 from tests.evaluation.rich_shop import rich_shop
 from tests.evaluation.samples import WordEncoder

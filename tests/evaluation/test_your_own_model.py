@@ -17,8 +17,8 @@ import pytest
 from rankops.dataset import Dataset
 from rankops.errors import BadInput
 from rankops.evaluation import probes, reported, slices
-from rankops.evaluation.baselines import encoder_run
 from rankops.evaluation.plugins import load_plugins
+from rankops.runs import encoder_run
 from rankops.specs import EvaluationSpec, ModelSpec, TrainingSpec
 from rankops.stages import breadth
 from rankops.stages.evaluation import _evaluate

@@ -18,7 +18,7 @@ from rankops.files import file_digests
 from rankops.pair_features import NAMES, clean_text
 from rankops.specs import ModelSpec, RankingSpec, TrainingSpec, WordModelSpec
 from rankops.torch_cross_encoding import load_checkpoint, load_network, token_types
-from rankops.training.candidates import CandidateSource
+from rankops.training.candidates import split_candidates
 from rankops.training.crossencoder import train
 from rankops.training.crossencoder_data import dev_data, dev_metric, judged_pairs, training_data
 from rankops.training.crossencoder_trainer import PairBatches
@@ -202,18 +202,22 @@ def test_the_dev_metric_of_a_ranker_sees_candidates_that_nobody_judged(graded: D
         dev_data(graded, spec, 13, {})
 
 
-def test_candidates_are_those_that_evaluation_takes(graded: Dataset, tiny_base: Path) -> None:
-    from rankops.evaluation.baselines import bm25_run, encoder_run
-    from rankops.evaluation.ranking import candidates_of
+def test_candidates_of_a_split_are_the_first_of_words_and_vectors(graded: Dataset, tiny_base: Path) -> None:
+    from rankops.runs import bm25_run, encoder_run
     from rankops.training.torch_encoder import TorchEncoder
 
-    queries = list(graded.split("train").select("query_id", "query").iter_rows())
+    found = split_candidates(graded, ["train", "dev"], tiny_base, 7, max_tokens=48)
     ids, texts = graded.catalogue["product_id"].to_list(), graded.product_texts()
     encoder = TorchEncoder(tiny_base, max_query_tokens=48, max_product_tokens=48)
-    runs = [bm25_run(queries, texts, ids), encoder_run(encoder, queries, texts, ids)]
-    found = CandidateSource(graded, tiny_base, max_tokens=48).of("train", 7)
-    assert found == candidates_of(runs, 7)
-    assert all(7 < len(products) <= 14 for products in found.values())
+    for split in ("train", "dev"):
+        queries = list(graded.split(split).select("query_id", "query").iter_rows())
+        words, vectors = bm25_run(queries, texts, ids), encoder_run(encoder, queries, texts, ids)
+        assert list(found[split]) == [query_id for query_id, _ in queries]
+        for query_id, products in found[split].items():
+            assert set(products) == {*words[query_id][:7], *vectors[query_id][:7]} and len(set(products)) == len(
+                products
+            )
+            assert products[: min(7, len(words[query_id]))] == words[query_id][:7]
 
 
 def test_a_ranker_with_chosen_features_and_a_word_model(graded: Dataset, make_job: Make, tmp_path: Path) -> None:
@@ -228,7 +232,7 @@ def test_a_ranker_with_chosen_features_and_a_word_model(graded: Dataset, make_jo
     weights = {"lexical.npz": config.blend.lexical, "words.npz": config.blend.words}
     assert set(config.files) == {name for name, weight in weights.items() if weight} != set()
     assert {path.name for path in job.output.glob("*.npz")} == set(config.files)
-    candidates = CandidateSource(graded, job.base_model, max_tokens=48).of("dev", 10)
+    candidates = split_candidates(graded, ["dev"], job.base_model, 10, max_tokens=48)["dev"]
     dev = dev_data(graded, ranking, spec.training.seed, candidates)
     encoder = load_checkpoint(job.output)
     parts = encoder.parts(dev.pairs)

@@ -71,7 +71,7 @@ def rank_systems(dataset: Dataset, contenders: Contenders, spec: ModelSpec, prog
 
 def _orders(dataset: Dataset, base: Encoder, progress: Progress) -> Runs:
     """What orders the whole catalogue: random, BM25, the un-tuned bi-encoder. The latter two make the candidates."""
-    from rankops.evaluation.baselines import bm25_run, encoder_run, random_run
+    from rankops.runs import bm25_run, encoder_run, random_run
 
     queries, texts = split_queries(dataset, "test"), dataset.product_texts()
     ids = dataset.catalogue["product_id"].to_list()
@@ -84,7 +84,8 @@ def _orders(dataset: Dataset, base: Encoder, progress: Progress) -> Runs:
 
 
 def _run(scorer: PairScorer, dataset: Dataset, spec: ModelSpec, orders: Runs) -> Run:
-    from rankops.evaluation.ranking import candidates_of, match_run, reranked_run
+    from rankops.evaluation.ranking import match_run, reranked_run
+    from rankops.runs import candidates_of
 
     if _matches(spec):
         return match_run(scorer, _threshold(scorer), dataset, "test")

@@ -56,8 +56,8 @@ def rank_systems(dataset: Dataset, contenders: Contenders, spec: ModelSpec, prog
     Where the checkpoint is a hybrid, its vectors alone are ranked too, as ``dense``.
     """
     from rankops.encoding import OnnxEncoder
-    from rankops.evaluation.baselines import bm25_run, random_run
     from rankops.release.searcher import ENCODER
+    from rankops.runs import bm25_run, random_run
     from rankops.training.torch_encoder import TorchEncoder
 
     asked = _Asked(dataset, split_queries(dataset, "test"))
@@ -211,7 +211,7 @@ class _Asked:
 
     def rank(self, encoder: Encoder, fusion: Fusion | None, vectors: np.ndarray | None = None) -> Run:
         """The top 100 of each query; ``vectors`` (N, d) saves encoding the products again."""
-        from rankops.evaluation.baselines import encoder_run, hybrid_run
+        from rankops.runs import encoder_run, hybrid_run
 
         if fusion is None:
             return encoder_run(encoder, self.queries, self.texts, self.ids, product_vectors=vectors)

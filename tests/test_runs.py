@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rankops.errors import BadInput
-from rankops.evaluation.baselines import bm25_run, encoder_run, random_run
 from rankops.lexical import singular
+from rankops.runs import bm25_run, encoder_run, random_run
 from tests.evaluation.samples import WordEncoder
 
 TEXTS = ["Red shoes for running", "Blue shoe", "Lamp with a red shade", "Size M shirt", "Size S shirt"]
@@ -55,7 +55,7 @@ def test_encoder_search_equals_a_full_sort_in_any_block_size(monkeypatch: pytest
     encoder = WordEncoder()
     vectors = encoder.encode(texts, role="product")
     whole = encoder_run(encoder, queries, texts, ids, k=20, product_vectors=vectors)
-    monkeypatch.setattr("rankops.evaluation.baselines._BLOCK", 700)
+    monkeypatch.setattr("rankops.runs._BLOCK", 700)
     assert encoder_run(encoder, queries, texts, ids, k=20) == whole
     for query_id, text in queries:
         scores = vectors @ encoder.encode([text], role="query")[0]

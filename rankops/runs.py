@@ -1,7 +1,7 @@
-"""Rankings to compare with: random, BM25, and exact search with any encoder.
+"""Runs over a catalogue: random, BM25, exact search with any encoder or hybrid, and the candidates that runs propose.
 
-All return a *run* ``{query_id: [product_id, ...]}``, best first, at most ``k`` long. Equal scores are ordered by
-product id, so a run depends on the scores alone and not on the catalogue's order. With ``candidates`` a query
+All searches return a *run* ``{query_id: [product_id, ...]}``, best first, at most ``k`` long. Equal scores are ordered
+by product id, so a run depends on the scores alone and not on the catalogue's order. With ``candidates`` a query
 ranks only the products named for it, all of them up to ``k`` (a judged pool, for instance).
 """
 
@@ -129,6 +129,15 @@ def hybrid_run(
             yield hybrid.scores(text, row, vectors, also=pool)
 
     return _rank(queries, scores(), ids, k=k, candidates=candidates)
+
+
+def candidates_of(runs: Sequence[RankedLists], depth: int) -> RankedLists:
+    """The first ``depth`` products of each run, together, for each query; without repetitions."""
+    query_ids = [query_id for run in runs for query_id in run]
+    return {
+        query_id: list(dict.fromkeys(p for run in runs for p in run.get(query_id, [])[:depth]))
+        for query_id in dict.fromkeys(query_ids)
+    }
 
 
 def _cosines(
