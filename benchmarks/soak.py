@@ -28,6 +28,7 @@ import numpy as np
 from benchmarks.harness import Comparison, machine, table, write
 from benchmarks.icecat_release import ROOT, served_shop
 from benchmarks.served import Side, awake, capacity_of, ours
+from rankops.errors import BadInput
 from rankops.files import combine_digests, write_json
 from rankops.load.arrivals import arrivals
 from rankops.load.capacity import Objective
@@ -164,13 +165,18 @@ def write_pin(pin: Path, release: Swapped) -> None:
     write_json(pin, {"digest": release.digest, "release": str(release.folder)})
 
 
+def unanswered(report: SoakReport, releases: Sequence[Swapped]) -> list[str]:
+    """Releases that no answer came from."""
+    labels = Counter(report.result.labels)
+    return [release.digest[:12] for release in releases if not labels[release.digest]]
+
+
 def verdict(report: SoakReport, releases: Sequence[Swapped]) -> list[str]:
     """What went wrong; empty when nothing did."""
     wrong = [f"{count} x {kind}" for kind, count in report.result.failures.items()]
-    labels = Counter(report.result.labels)
-    if report.swaps and (missing := [r.digest[:12] for r in releases if not labels[r.digest]]):
+    if report.swaps and (missing := unanswered(report, releases)):
         wrong.append(f"no answer came from {', '.join(missing)}")
-    if strangers := set(labels) - {release.digest for release in releases}:
+    if strangers := set(report.result.labels) - {release.digest for release in releases}:
         wrong.append(f"answers of {', '.join(sorted(strangers))}")
     if report.grows():
         value, (low, high) = report.growth()
@@ -185,7 +191,8 @@ def soak(
     shop = served_shop(say)
     folder = ROOT / ".rankops" / "soak"
     folder.mkdir(parents=True, exist_ok=True)
-    other = second_release(shop.release, shop.private_key, folder / f"second-{shop.digest[:16]}")
+    # beside the first one and the key that signed it: one made with another key would be refused at every swap
+    other = second_release(shop.release, shop.private_key, shop.release.with_name(f"second-{shop.digest[:16]}"))
     releases = [Swapped(shop.release, shop.digest), other]
     pin = folder / "pin.json"
     write_pin(pin, releases[0])
@@ -200,7 +207,10 @@ def soak(
                 found = capacity_of(generator, ceiling, _OBJECTIVE, 1, say)
                 rate = share * found.rate
             say(f"soak: {_WARM_SWAPS} quick swaps to warm up")
-            Soak(side, pin, releases, _WARM_SECONDS, say).run(generator, rate, (_WARM_SWAPS + 0.5) * _WARM_SECONDS)
+            warming = Soak(side, pin, releases, _WARM_SECONDS, say)
+            warm = warming.run(generator, rate, (_WARM_SWAPS + 0.5) * _WARM_SECONDS)
+            if missing := unanswered(warm, releases):
+                raise BadInput(f"no answer came from {', '.join(missing)}", "read why the server refused the swap")
             say(f"soak: {rate:.0f} requests/s for {minutes:g} minutes, a swap every {swap_seconds:g} s")
             report = Soak(side, pin, releases, swap_seconds, say).run(
                 generator, rate, minutes * 60, folder / "progress.json"
