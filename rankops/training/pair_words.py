@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+from numpy.typing import NDArray
 
 from rankops.errors import BadInput
 from rankops.pair_features import word_keys
@@ -14,11 +17,50 @@ _NOBODY = ""
 """The product word that explains what no word of the product does (Brown et al.'s null word)."""
 
 
+@dataclass(frozen=True)
+class _Links:
+    """Every word of a query beside every word of its product, over all right pairs.
+
+    ``left``, ``right``: int ``(links,)``, places in ``queries`` and ``products``; ``owner``: which word of which pair
+    the link tries to explain; ``weight``: the pair's target.
+    """
+
+    queries: list[str]
+    products: list[str]
+    left: NDArray[np.int64]
+    right: NDArray[np.int64]
+    owner: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+
 def fit_words(data: JudgedPairs, spec: WordModelSpec) -> WordModel:
-    """Learn from the pairs that are right, each by its target. Raises :class:`BadInput` where they hold no words.
+    """Learn from the pairs that are right, each by its target. Raises :class:`BadInput` where they hold no words."""
+    links = _links(data)
+    cell, of_link = np.unique(links.left * len(links.products) + links.right, return_inverse=True)
+    query, product = np.divmod(cell, len(links.products))
+    chances = _chances(links, of_link, product, spec.rounds)
+    found: dict[str, dict[str, float]] = {}
+    kept = (chances >= spec.min_chance) & (product != links.products.index(_NOBODY))
+    for row in np.flatnonzero(kept).tolist():
+        found.setdefault(links.queries[query[row]], {})[links.products[product[row]]] = float(np.float32(chances[row]))
+    return WordModel(found)
+
+
+def _chances(links: _Links, of_link: NDArray[np.intp], product: NDArray[np.int64], rounds: int) -> NDArray[np.float64]:
+    """P(query word | product word) of each pair of words that some link joins (``of_link``: which).
 
     Each round shares every query word out among the product's words by the chances of the round before, and counts.
     """
+    chances = np.full(len(product), 1.0 / len(links.queries))
+    for _ in range(rounds):
+        share = chances[of_link]
+        share *= links.weight / np.bincount(links.owner, share)[links.owner]
+        counts = np.bincount(of_link, share)
+        chances = counts / np.bincount(product, counts, minlength=len(links.products))[product]
+    return chances
+
+
+def _links(data: JudgedPairs) -> _Links:
     kept = np.flatnonzero(data.labels)
     asked = [sorted(set(word_keys(data.pairs[row][0]))) for row in kept.tolist()]
     offered = [[_NOBODY, *sorted(set(word_keys(data.pairs[row][1])))] for row in kept.tolist()]
@@ -35,15 +77,4 @@ def fit_words(data: JudgedPairs, spec: WordModelSpec) -> WordModel:
             owner += [count] * len(others)
             weight += [target] * len(others)
             count += 1
-    cell, of_cell = np.unique(np.asarray(left) * len(products) + np.asarray(right), return_inverse=True)
-    place = cell % len(products)
-    chance = np.full(len(cell), 1.0 / len(queries))
-    for _ in range(spec.rounds):
-        share = chance[of_cell]
-        share *= np.asarray(weight) / np.bincount(owner, share)[np.asarray(owner)]
-        counts = np.bincount(of_cell, share)
-        chance = counts / np.bincount(place, counts, minlength=len(products))[place]
-    found: dict[str, dict[str, float]] = {}
-    for row in np.flatnonzero((chance >= spec.min_chance) & (place != product_of[_NOBODY])).tolist():
-        found.setdefault(queries[cell[row] // len(products)], {})[products[place[row]]] = float(np.float32(chance[row]))
-    return WordModel(found)
+    return _Links(queries, products, np.array(left), np.array(right), np.array(owner), np.array(weight, dtype=float))
