@@ -131,12 +131,13 @@ def decide(
     enough = _enough_queries(spec, n, n_groups)
     if n_groups < 2:
         return GateDecision(passed=False, reasons=[enough.explanation], checks=[enough])
-    checks = [enough, *(_above_floor(spec, scores, challenger, floor) for floor in spec.floors)]
+    difference = scores.difference(challenger, champion, spec) if champion else None
+    proven = difference is not None and difference.low > 0
+    checks = [enough, *(_above_floor(spec, scores, challenger, floor, proven=proven) for floor in spec.floors)]
     notes = []
-    if champion is None:
+    if champion is None or difference is None:
         notes.append("No champion is live: this is a first deployment, decided by the floors alone.")
     else:
-        difference = scores.difference(challenger, champion, spec)
         checks += [_not_worse(spec, difference, champion), _loss_ruled_out(spec, difference, champion)]
         slice_checks, small = _slices(spec, scores, challenger, champion)
         checks += slice_checks
@@ -207,17 +208,22 @@ def _enough_queries(spec: GateSpec, n: int, n_groups: int) -> GateCheck:
     )
 
 
-def _above_floor(spec: GateSpec, scores: Scores, challenger: str, floor: str) -> GateCheck:
+def _above_floor(spec: GateSpec, scores: Scores, challenger: str, floor: str, *, proven: bool) -> GateCheck:
+    """``proven``: the challenger is better than the champion; then a floor blocks only where it is proven better."""
     difference = scores.difference(challenger, floor, spec)
-    passed = difference.low > 0
-    verdict = "is better than" if passed else "is not proven better than"
+    above, below = difference.low > 0, difference.high < 0
+    verdict = "is better than" if above else "is proven worse than" if below else "is not proven better than"
+    spared = proven and not above and not below
+    told = (
+        " It is not proven worse either, and better than the champion, which stayed live otherwise." if spared else ""
+    )
     return GateCheck(
         name=f"above-{floor}",
-        passed=passed,
+        passed=above or spared,
         measured=difference.mean,
         bound=0.0,
         interval=difference,
-        explanation=f"The challenger {verdict} {floor}: {LABELS[spec.metric]} {describe(difference)}.",
+        explanation=f"The challenger {verdict} {floor}: {LABELS[spec.metric]} {describe(difference)}.{told}",
     )
 
 

@@ -103,7 +103,7 @@ def judge(
     remedy = f"rematerialize {spec.name}/checkpoint"
     require_match("the checkpoint", {"dataset": dataset.digest}, checkpoint.lineage, remedy)
     lineage = {"model": spec.name, "dataset": dataset.digest, "checkpoint": checkpoint.digest}
-    subject = {**lineage, "gates": spec.gates.model_dump(mode="json"), "code": 3}
+    subject = {**lineage, "gates": spec.gates.model_dump(mode="json"), "code": 4}
     subject["evaluation"] = spec.evaluation.model_dump(mode="json")
     # A champion that *is* this checkpoint's release is no rival: the evidence that made it champion stands.
     rival = champion if champion is not None and champion.checkpoint != checkpoint.digest else None

@@ -63,7 +63,7 @@ def build(
             "compression": spec.compression.model_dump(mode="json"),
             "gates": spec.gates.model_dump(mode="json"),
             "measurement": _measurement_digest(spec),
-            "code": 4,
+            "code": 5,
         }
     )
 

@@ -93,6 +93,21 @@ def test_a_model_that_is_not_proven_above_a_floor_is_blocked(floor: str) -> None
     assert any(f"not proven better than {floor}" in reason for reason in decision.reasons)
 
 
+@pytest.mark.parametrize(("above", "passed"), [(-0.02, True), (0.0, True), (0.02, True), (0.1, False)])
+def test_a_proven_gain_over_the_champion_is_not_lost_to_a_floor_that_is_not_proven_better(
+    above: float, passed: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    values = scores(rng, 200, 0.05)
+    noise = rng.normal(0, 0.4, 200)
+    values["base"] = values["challenger"] + above + noise - noise.mean()
+    decision = run_gate(values)
+    assert decision.passed is passed
+    (told,) = [c.explanation for c in decision.checks if c.name == "above-base"]
+    assert ("It is not proven worse either" in told) is passed and ("proven worse than base" in told) is not passed
+    assert not run_gate(values, champion=None).passed  # a first deployment must be better than each floor
+
+
 def test_a_proven_loss_within_the_margin_passes_and_beyond_it_blocks() -> None:
     base = scores(np.random.default_rng(0), 200, 0.0)
     small = run_gate({**base, "challenger": base["champion"] - 0.0015})
