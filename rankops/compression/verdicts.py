@@ -74,7 +74,7 @@ class Verdicts:
                 "relevance": float(built.scores.mean()),
                 "difference": difference,
                 "interval": interval,
-                "loss_share": -difference / float(reference.mean()),
+                "loss_share": (0.0 - difference) / float(reference.mean()),
             }
         won = built.rung.name == self.choice.winner
         return RungResult(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from rankops.overlays.transaction import Plan, Standing, Target, Tools
 
 _MAX_DIFF_LINES = 2000
+_MAX_LITERAL_LINES = 40
+_LITERAL = re.compile(r"^(?P<sign>[+-])(?P<indent> *)\S.*: [|>][+-]?\d?$")
+"""A line of a diff that adds or removes a YAML block scalar."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +126,29 @@ class Rendering:
 
 
 def unified(before: str, after: str, name: str) -> str:
-    """A unified diff of two texts, cut where it is too long for people."""
-    lines = list(
-        difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{name}", f"b/{name}", lineterm="", n=3)
-    )
+    """A unified diff of two YAML texts, cut where it is too long for people.
+
+    A long text that is new or gone as a whole (a dashboard in a ConfigMap) is told by its number of lines: else the
+    workload, which comes after it, would be what is cut.
+    """
+    changes = difflib.unified_diff(before.splitlines(), after.splitlines(), f"a/{name}", f"b/{name}", lineterm="", n=3)
+    lines = list(_folded(list(changes)))
     if len(lines) > _MAX_DIFF_LINES:
         lines = [*lines[:_MAX_DIFF_LINES], f"… {len(lines) - _MAX_DIFF_LINES} more lines"]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _folded(lines: Sequence[str]) -> Iterator[str]:
+    at = 0
+    while at < len(lines):
+        line, at = lines[at], at + 1
+        yield line
+        if (literal := _LITERAL.match(line)) is None:
+            continue
+        inside = f"{literal['sign']}{literal['indent']} "
+        end = at
+        while end < len(lines) and (lines[end].startswith(inside) or lines[end] == literal["sign"]):
+            end += 1
+        if end - at > _MAX_LITERAL_LINES:
+            yield f"{inside}… {end - at:,} lines"
+            at = end
