@@ -61,15 +61,13 @@ def deploy_asset(spec: ModelSpec) -> AssetsDefinition:
         forge: Forge,
         kustomize: Kustomize,
     ) -> MaterializeResult:
-        from rankops.release.manifest import read_manifest
         from rankops.stages.deploy import Delivery, deploy_release, remember_release, server_image
-        from rankops.stages.pull_request import sizing_rows
 
         if (rollback := wanted(context, config.rollback)) is not None:
             return roll_back(context, spec, rollback, store, gitops, forge, kustomize)
         opened, remote = store.open(), gitops.remote()
         release = read_reference(opened, [spec.name, "release"], None, StoredArtifact)
-        outcome = deploy_release(
+        outcome, evidence = deploy_release(
             opened,
             spec,
             gitops.environment(context.partition_key),
@@ -83,8 +81,8 @@ def deploy_asset(spec: ModelSpec) -> AssetsDefinition:
         )
         if outcome.kind != "proposed":
             remember_release(spec, outcome.pin)
-        advice = sizing_metadata(sizing_rows(opened, spec, read_manifest(opened.local_path(release))))
-        return MaterializeResult(value=DeployRecord.of(outcome), metadata={**deploy_metadata(outcome), **advice})
+        metadata = {**deploy_metadata(outcome), **sizing_metadata(evidence.sizing)}
+        return MaterializeResult(value=DeployRecord.of(outcome), metadata=metadata)
 
     return deploy
 

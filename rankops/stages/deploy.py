@@ -90,8 +90,11 @@ def deploy_release(
     dagster_run: str,
     why: Sequence[str],
     progress: Progress,
-) -> DeployOutcome:
-    """Verify the evidence again and pin ``release``; see :func:`rankops.overlays.deploy.deploy` for the errors."""
+) -> tuple[DeployOutcome, Evidence]:
+    """Verify the evidence again and pin ``release``; see :func:`rankops.overlays.deploy.deploy` for the errors.
+
+    Returns what became of it, and what is known about the release.
+    """
     from rankops.release.manifest import read_manifest
 
     state = LocalState.current()
@@ -110,7 +113,8 @@ def deploy_release(
         dagster_run=dagster_run,
         mlflow_run=manifest.mlflow_run,
     )
-    return deploy(
+    evidence = Evidence(store, spec, release, manifest, delivery.remote, delivery.render, why)
+    outcome = deploy(
         DeployRequest(
             pin=pin,
             policy=environment.policy,
@@ -123,9 +127,10 @@ def deploy_release(
         validate=delivery.validate,
         verify=evidence_verifier(folder, public_key=state.public_key, target=serving_target(spec)),
         forge=delivery.forge,
-        describe=Evidence(store, spec, release, manifest, delivery.remote, delivery.render, why).describe,
+        describe=evidence.describe,
         progress=progress,
     )
+    return outcome, evidence
 
 
 def _sources(path: Path) -> list[Path]:

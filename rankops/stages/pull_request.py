@@ -6,6 +6,7 @@ import dataclasses
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,10 +74,25 @@ class Evidence:
             slices=slice_rows(evaluation),
             worst_queries=query_rows(evaluation),
             cost=self._cost(proposal),
-            capacity=sizing_rows(self.store, self.spec, self.manifest),
+            capacity=self.sizing,
             compression=[rung_row(rung) for rung in self.manifest.compression],
             gates=[{"gate": g.name, "passed": g.passed, "why": g.explanation} for g in self.manifest.gates],
         )
+
+    @cached_property
+    def sizing(self) -> list[Row]:
+        """Requests, replicas and autoscaler for the expected peak. Advice: people own the overlay that sets them."""
+        from rankops.capacity.sizing import size
+
+        capacity, digest = self.manifest.capacity, self.manifest.dataset.digest
+        if capacity is None or not capacity.measured:
+            return []
+        try:
+            dataset = None if self.spec.serving.peak_requests_per_second else _fetch(self.store, "dataset", digest)
+        except RankopsError:  # it came from another store: then only the spec can know the traffic
+            dataset = None
+        peak = expected_peak(self.spec, dataset)
+        return [] if peak is None else size(capacity, peak).rows()
 
     def _drift(self, known: Sequence[str]) -> list[str]:
         """What the decision said that led to this training, where one did and the run was not told already."""
@@ -141,21 +157,6 @@ class Evidence:
             return folder, read_manifest(folder)
         except RankopsError:  # it came from another store: then there is nothing to compare with
             return None
-
-
-def sizing_rows(store: ArtifactStore, spec: ModelSpec, manifest: ReleaseManifest) -> list[Row]:
-    """Requests, replicas and autoscaler for the expected peak. Advice: people own the overlay that sets them."""
-    from rankops.capacity.sizing import size
-
-    capacity = manifest.capacity
-    if capacity is None or not capacity.measured:
-        return []
-    try:
-        dataset = None if spec.serving.peak_requests_per_second else _fetch(store, "dataset", manifest.dataset.digest)
-    except RankopsError:  # it came from another store: then only the spec can know the traffic
-        dataset = None
-    peak = expected_peak(spec, dataset)
-    return [] if peak is None else size(capacity, peak).rows()
 
 
 def capacity_rows(before: ReleaseCapacity | None, now: ReleaseCapacity | None) -> list[Row]:
@@ -246,8 +247,8 @@ def rung_row(rung: Row) -> Row:
 
 _RUNG_COSTS = {
     "size_mb": "model (MB)",
-    "p50_ms": "encoding a query, p50 (ms, one thread)",
-    "p95_ms": "encoding a query, p95 (ms, one thread)",
+    "p50_ms": "a query through the model, p50 (ms, one thread)",
+    "p95_ms": "a query through the model, p95 (ms, one thread)",
 }
 
 
@@ -293,7 +294,7 @@ def _four(value: float | None) -> str | None:
 
 
 def _rounded(value: Any, digits: int) -> Any:
-    return round(value, digits) if isinstance(value, float) else value
+    return round(value, digits) + 0.0 if isinstance(value, float) else value  # + 0.0: no loss is not "-0"
 
 
 def _interval(interval: Interval, *, signed: bool = False) -> str:
