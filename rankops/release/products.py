@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,28 +31,29 @@ def write_products(products: Sequence[Mapping[str, Any]], folder: Path) -> None:
     write_bytes(folder / PRODUCTS, sink.getvalue().to_pybytes())
 
 
-def read_products(folder: Path, needed: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """``{product_id: row}``. Raises :class:`IntegrityError` where a needed product is not described."""
+@dataclass(frozen=True)
+class Products:
+    """``shown``: what is displayed of each product, by id. ``unavailable``: ids of those that cannot be bought."""
+
+    shown: dict[str, dict[str, Any]]
+    unavailable: frozenset[str]
+
+
+def read_products(folder: Path, needed: Iterable[str]) -> Products:
+    """The products of a release; none is unavailable where its catalogue did not say.
+
+    Raises :class:`IntegrityError` where a needed product is not described.
+    """
     import pyarrow.parquet as pq
 
     # not read_table: it imports pyarrow.dataset, and with it pandas where that is installed (0.3 s of a start)
     with pq.ParquetFile(folder / PRODUCTS) as file:
-        rows = file.read(columns=list(PRODUCT_COLUMNS)).to_pylist()
-    products = {row["product_id"]: row for row in rows}
-    if absent := [product_id for product_id in needed if product_id not in products]:
+        rows = file.read().to_pylist()
+    unavailable = frozenset(row["product_id"] for row in rows if row.pop(AVAILABLE, None) is False)
+    shown = {row["product_id"]: row for row in rows}
+    if absent := [product_id for product_id in needed if product_id not in shown]:
         raise IntegrityError(
             f"{PRODUCTS} lacks {len(absent)} products of the index, e.g. {absent[0]!r}",
             "roll back to the last release that verified, and rematerialize this one",
         )
-    return products
-
-
-def unavailable_products(folder: Path) -> frozenset[str]:
-    """Ids of the release's products that cannot be bought; none where its catalogue did not say."""
-    import pyarrow.parquet as pq
-
-    with pq.ParquetFile(folder / PRODUCTS) as file:
-        if AVAILABLE not in file.schema_arrow.names:
-            return frozenset()
-        rows = file.read(columns=["product_id", AVAILABLE]).to_pylist()
-    return frozenset(row["product_id"] for row in rows if row[AVAILABLE] is False)
+    return Products(shown, unavailable)

@@ -12,7 +12,7 @@ from rankops.release.bundle import Content, assemble, copy_files, distinct_queri
 from rankops.release.golden import Golden, GoldenInference, GoldenRequest
 from rankops.release.index import read_catalogue
 from rankops.release.manifest import ReleaseFacts, ReleaseManifest
-from rankops.release.products import unavailable_products, write_products
+from rankops.release.products import read_products, write_products
 
 MODEL = "next_item"
 ITEMS, PRODUCT_IDS, SCORES = "items", "product_ids", "scores"
@@ -43,7 +43,7 @@ def build_recommender_bundle(
         known = {product["product_id"] for product in products}
         # What has left the catalogue can be learned from, but not shown.
         write_products([*products, *({"product_id": p, "title": p} for p in model.ids if p not in known)], folder)
-        barred = unavailable_products(folder)
+        barred = read_products(folder, model.ids).unavailable
         requests = [answer(model, context.split(), exclude=barred) for context in contexts]
         golden = Golden(requests=requests, inference=infer(model, contexts[0], barred))
         return Content(next_item_digest(folder / MODEL), golden, f"{len(model.ids):,} products")

@@ -38,6 +38,7 @@ class SearchRequest(_Request):
 
     query: str
     k: int
+    only_available: bool
 
 
 class RecommendRequest(_Request):
@@ -123,68 +124,72 @@ class Requests:
     """
 
     def __init__(self, config: ServerConfig) -> None:
-        query, text = _text(config.max_query_chars), _text(config.max_text_chars)
-        count, ids = _count(config.max_k), _ids(config.max_items)
-        product: Any = create_model(
-            "Product", __base__=Product, id=(_ID, Field(description="your name for it")), text=(text, ...)
-        )
-        pair: Any = create_model("Pair", __base__=Pair, query=(text, ...), product=(text, ...))
-        either = Annotated[
-            Annotated[_ID, Tag("string")] | Annotated[product, Tag("object")],
-            Discriminator(lambda given: "string" if isinstance(given, str) else "object"),
-        ]
-        wanted = Field(config.default_k, description="how many products")
-        self.search: Checked[SearchRequest] = Checked(
-            create_model(
-                "SearchRequest", __base__=SearchRequest, query=(query, Field(examples=["red shoes"])), k=(count, wanted)
-            )
-        )
-        self.recommend: Checked[RecommendRequest] = Checked(
-            create_model(
-                "RecommendRequest",
-                __base__=RecommendRequest,
-                items=(
-                    ids,
-                    Field(description="product ids of the basket or session; it may be empty", examples=[["p1", "p2"]]),
-                ),
-                k=(count, wanted),
-                exclude=(ids, Field([], description="product ids that must not be recommended")),
-                max_per_category=(count | None, Field(None, description="most products of one category")),
-                include_unavailable=(
-                    bool,
-                    Field(False, description="name products too that the release's catalogue says cannot be bought"),
-                ),
-            )
-        )
-        self.rerank: Checked[RerankRequest] = Checked(
-            create_model(
-                "RerankRequest",
-                __base__=RerankRequest,
-                query=(text, Field(examples=["red shoes"])),
-                products=(
-                    _list(either, 1, config.max_items),
-                    Field(
-                        description="product ids that the release knows, or products with their text",
-                        examples=[[{"id": "mine", "text": "red shoes size 42"}]],
-                    ),
-                ),
-                k=(
-                    _count(max(config.max_k, config.max_items)) | None,
-                    Field(None, description=f"how many products; all up to {config.default_k} unless said"),
-                ),
-            )
-        )
-        self.pairs: Checked[PairsRequest] = Checked(
-            create_model(
-                "PairsRequest",
-                __base__=PairsRequest,
-                pairs=(
-                    _list(pair, 1, config.max_items),
-                    Field(examples=[[{"query": "red shoes", "product": "red shoes size 42"}]]),
-                ),
-            )
-        )
+        self.search: Checked[SearchRequest] = Checked(_search_model(config))
+        self.recommend: Checked[RecommendRequest] = Checked(_recommend_model(config))
+        self.rerank: Checked[RerankRequest] = Checked(_rerank_model(config))
+        self.pairs: Checked[PairsRequest] = Checked(_pairs_model(config))
         self.infer: Checked[InferRequest] = Checked(InferRequest)
+
+
+def _search_model(config: ServerConfig) -> type[SearchRequest]:
+    available = Field(False, description="leave out what the release's catalogue says cannot be bought")
+    return create_model(
+        "SearchRequest",
+        __base__=SearchRequest,
+        query=(_text(config.max_query_chars), Field(examples=["red shoes"])),
+        k=_default_count(config),
+        only_available=(bool, available),
+    )
+
+
+def _recommend_model(config: ServerConfig) -> type[RecommendRequest]:
+    ids = _ids(config.max_items)
+    context = Field(description="product ids of the basket or session; it may be empty", examples=[["p1", "p2"]])
+    spread = Field(None, description="most products of one category")
+    every = Field(False, description="name products too that the release's catalogue says cannot be bought")
+    return create_model(
+        "RecommendRequest",
+        __base__=RecommendRequest,
+        items=(ids, context),
+        k=_default_count(config),
+        exclude=(ids, Field([], description="product ids that must not be recommended")),
+        max_per_category=(_count(config.max_k) | None, spread),
+        include_unavailable=(bool, every),
+    )
+
+
+def _rerank_model(config: ServerConfig) -> type[RerankRequest]:
+    text = _text(config.max_text_chars)
+    product: Any = create_model(
+        "Product", __base__=Product, id=(_ID, Field(description="your name for it")), text=(text, ...)
+    )
+    either = Annotated[
+        Annotated[_ID, Tag("string")] | Annotated[product, Tag("object")],
+        Discriminator(lambda given: "string" if isinstance(given, str) else "object"),
+    ]
+    products = Field(
+        description="product ids that the release knows, or products with their text",
+        examples=[[{"id": "mine", "text": "red shoes size 42"}]],
+    )
+    k = Field(None, description=f"how many products; all up to {config.default_k} unless said")
+    return create_model(
+        "RerankRequest",
+        __base__=RerankRequest,
+        query=(text, Field(examples=["red shoes"])),
+        products=(_list(either, 1, config.max_items), products),
+        k=(_count(max(config.max_k, config.max_items)) | None, k),
+    )
+
+
+def _pairs_model(config: ServerConfig) -> type[PairsRequest]:
+    text = _text(config.max_text_chars)
+    pair: Any = create_model("Pair", __base__=Pair, query=(text, ...), product=(text, ...))
+    pairs = Field(examples=[[{"query": "red shoes", "product": "red shoes size 42"}]])
+    return create_model("PairsRequest", __base__=PairsRequest, pairs=(_list(pair, 1, config.max_items), pairs))
+
+
+def _default_count(config: ServerConfig) -> tuple[Any, Any]:
+    return _count(config.max_k), Field(config.default_k, description="how many products")
 
 
 class Checked(Generic[M]):

@@ -23,7 +23,7 @@ _ENCODE = json.JSONEncoder(ensure_ascii=False).encode
     "Products for a query", tag="search", takes=("search",), answers=(SearchAnswer,), errors=(*READING, *WORKING)
 )
 async def search(request: Request) -> Response:
-    """``POST {"query": ..., "k": ...}`` or ``GET ?q=...&k=...``.
+    """``POST {"query": ..., "k": ...}`` (and ``only_available``) or ``GET ?q=...&k=...``.
 
     ``Cache-Control: no-cache`` asks for a search even where the answer is kept.
     """
@@ -33,7 +33,7 @@ async def search(request: Request) -> Response:
     with seen.timed("parse"):
         asked = await read_request(request, request.app.state.requests.search)
         query = asked.query
-        wish = Wish(normalize_query(query), asked.k, service.config.min_score)
+        wish = Wish(normalize_query(query), asked.k, service.config.min_score, asked.only_available)
         when = request_time(request, service)
     seen.query = query
     answer = await service.search(engine, wish, fresh=_fresh(request))

@@ -13,7 +13,7 @@ from rankops.baskets import next_item_view
 from rankops.dataset import Dataset
 from rankops.evaluation.next_item import floor_runs
 from rankops.next_item import truncated
-from rankops.release.products import read_products, unavailable_products, write_products
+from rankops.release.products import read_products, write_products
 from rankops.release.recommendation import answer, recommend_tensors
 from rankops.serving.engines.recommendation import RecommendEngine
 from rankops.serving.incoming import from_url
@@ -63,10 +63,9 @@ def test_neither_model_nor_baselines_name_it(stocked: Dataset) -> None:
 def test_the_server_leaves_it_out_unless_asked(stocked: Dataset, tmp_path: Path) -> None:
     products = stocked.catalogue.to_dicts()
     write_products(products, tmp_path)
-    assert unavailable_products(tmp_path) == GONE
-    model, rows = any_model(stocked), read_products(tmp_path, ["camp0"])
-    assert "available" not in rows["camp0"]
-    engine = RecommendEngine(None, model, rows, {}, unavailable_products(tmp_path))  # type: ignore[arg-type]
+    model, read = any_model(stocked), read_products(tmp_path, ["camp0"])
+    assert read.unavailable == GONE and "available" not in read.shown["camp0"]
+    engine = RecommendEngine(None, model, read.shown, {}, read.unavailable)  # type: ignore[arg-type]
     every = engine.recommend(["camp0"], 48, (), None, include_unavailable=True).product_ids
     kept = engine.recommend(["camp0"], 48, (), None).product_ids
     assert set(every) > GONE and [product for product in every if product not in GONE] == kept
@@ -78,7 +77,7 @@ def test_the_server_leaves_it_out_unless_asked(stocked: Dataset, tmp_path: Path)
 
 def test_products_of_a_feed_that_does_not_say_are_written_as_before(shop: Dataset, tmp_path: Path) -> None:
     write_products(shop.catalogue.to_dicts(), tmp_path)
-    assert unavailable_products(tmp_path) == frozenset()
+    assert read_products(tmp_path, ()).unavailable == frozenset()
 
 
 @pytest.mark.parametrize(("text", "value"), [("true", True), ("false", False), ("yes", "yes")])

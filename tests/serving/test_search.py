@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -172,6 +173,28 @@ def test_a_hybrid_answers_with_the_fused_score_and_counts_its_stages(shop, tmp_p
     assert found[0]["title"] == "red lamp"
     for stage in ("encode", "search", "lexical", "rerank"):
         assert f'rankops_stage_seconds_count{{stage="{stage}"}} 1.0' in text
+
+
+@pytest.mark.parametrize("hybrid", [False, True])
+def test_a_search_for_what_can_be_bought_is_the_whole_ranking_without_the_rest(shop, tmp_path, hybrid):
+    artifact = make_hybrid(shop.artifact, tmp_path / "artifact") if hybrid else shop.artifact
+    rows = pq.read_table(write_catalogue(tmp_path / "feed.parquet")).to_pylist()
+    for row in rows:  # what the search finds first is gone; None: the feed does not say
+        row["available"] = None if row["product_id"] == "p059" else not {"red", "lamp"} & set(row["title"].split())
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "catalogue.parquet")
+    release = tmp_path / "release"
+    manifest = make_release(
+        release, artifact=artifact, catalogue=tmp_path / "catalogue.parquet", private_key=shop.private_key
+    )
+    gone = {row["product_id"] for row in rows if row["available"] is False}
+    with running(shop.config(release=release, digest=manifest.digest, max_k=60)) as address, Client(address) as client:
+        every = client.get("/search?q=red%20lamp&k=60").body["results"]
+        for k in (3, 60):
+            kept = client.get(f"/search?q=red%20lamp&k={k}&only_available=true").body["results"]
+            assert kept == [one for one in every if one["product_id"] not in gone][:k]
+        asked = {"query": "red lamp", "k": 3, "only_available": False}
+        assert client.post("/search", asked).body["results"] == every[:3]  # not the kept answer of the other question
+    assert {one["product_id"] for one in every[:3]} <= gone and "available" not in every[0]
 
 
 def test_the_request_time_header_counts_only_where_it_is_trusted(shop, tmp_path):

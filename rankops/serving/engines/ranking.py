@@ -73,7 +73,7 @@ def load(config: ServerConfig, manifest: ReleaseManifest) -> RankEngine:
     rest()
     texts = read_texts(config.release)
     rest()
-    engine = RankEngine(manifest, encoder, texts, read_products(config.release, texts))
+    engine = RankEngine(manifest, encoder, texts, read_products(config.release, texts).shown)
     rest()
     engine.score([("warm up", "warm up")])
     return engine

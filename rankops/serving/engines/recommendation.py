@@ -12,7 +12,7 @@ from rankops.errors import IntegrityError
 from rankops.next_item import NextItemModel, Recommendation, load_next_item, next_item_digest
 from rankops.pace import rest
 from rankops.release.manifest import ReleaseManifest
-from rankops.release.products import read_products, unavailable_products
+from rankops.release.products import read_products
 from rankops.release.recommendation import ITEMS, MODEL, PRODUCT_IDS, SCORES, V2_DEPTH, recommend_tensors
 from rankops.serving.config import ServerConfig
 from rankops.serving.engines import REFUSED, Tensor
@@ -71,7 +71,7 @@ def load(config: ServerConfig, manifest: ReleaseManifest) -> RecommendEngine:
     rest()
     products = read_products(config.release, model.ids)
     rest()
-    categories = {product_id: product.get("category") for product_id, product in products.items()}
-    engine = RecommendEngine(manifest, model, products, categories, unavailable_products(config.release))
+    categories = {product_id: product.get("category") for product_id, product in products.shown.items()}
+    engine = RecommendEngine(manifest, model, products.shown, categories, products.unavailable)
     engine.recommend(model.ids[:1], 1, (), None)
     return engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import NamedTuple
 
@@ -27,15 +27,22 @@ _ANSWER_BYTES, _RESULT_BYTES = 400, 40
 _BLOCK = 256
 """Products that are made ready for display between two rests: about a millisecond."""
 
+_DEEPER = 4
+"""Times as deep is searched again, where too much of what was found cannot be bought."""
+
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 class Wish(NamedTuple):
-    """What a search depends on beside the release: the normalized query, how many, and from which score."""
+    """What a search depends on beside the release: the normalized query, how many, from which score, what may be named.
+
+    ``only_available``: no product that the release's catalogue says cannot be bought.
+    """
 
     query: str
     k: int
     min_score: float | None = None
+    only_available: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +68,14 @@ class SearchEngine:
     """Implements :class:`rankops.serving.engines.Engine` for retrieval.
 
     ``products`` is the JSON of each product for display, up to the place of its score: it is made once, at load.
-    ``together``: a batch costs little more than one search (an accelerator).
+    ``unavailable`` are products that cannot be bought. ``together``: a batch costs little more than one search (an
+    accelerator).
     """
 
     manifest: ReleaseManifest
     searcher: Searcher
     products: dict[str, bytes]
+    unavailable: frozenset[str] = frozenset()
     endpoint: str = "/search"
     inputs: tuple[Tensor, ...] = (Tensor(QUERY, "BYTES", (-1,)),)
     together: bool = False
@@ -89,11 +98,29 @@ class SearchEngine:
     def search_many(self, wishes: Sequence[Wish]) -> list[Answer]:
         """The answer to each wish: encoded alone on a CPU, together on an accelerator, compared at once."""
         found = self.searcher.search_many([wish.query for wish in wishes], [wish.k for wish in wishes])
-        return [self._answer(one, wish.min_score) for one, wish in zip(found, wishes, strict=True)]
+        return [
+            self._answer(self._available(one, wish) if wish.only_available else one, wish.min_score)
+            for one, wish in zip(found, wishes, strict=True)
+        ]
 
     def search(self, wish: Wish) -> Answer:
         """The best products for one query; those that score below the wish's bound are left out."""
         return self.search_many([wish])[0]
+
+    def _available(self, found: Found, wish: Wish) -> Found:
+        """The wish's best among what can be bought: the search goes deeper until there are enough."""
+        depth, most = wish.k, min(wish.k + len(self.unavailable), len(self.products))
+        while True:
+            kept = [place for place, product in enumerate(found.product_ids) if product not in self.unavailable]
+            if len(kept) >= wish.k or depth >= most:
+                kept = kept[: wish.k]
+                return replace(
+                    found,
+                    product_ids=[found.product_ids[place] for place in kept],
+                    scores=[found.scores[place] for place in kept],
+                )
+            depth = min(_DEEPER * depth, most)
+            found = self.searcher.search(wish.query, depth)
 
     def _answer(self, found: Found, min_score: float | None) -> Answer:
         ids, scores = found.product_ids, found.scores
@@ -112,8 +139,9 @@ def load(config: ServerConfig, manifest: ReleaseManifest) -> SearchEngine:
             f"the manifest's encoder is {manifest.encoder_digest}, the bundled one is {digest}", REFUSED
         )
     rest()
-    shown = _displays(read_products(config.release, searcher.index.product_ids))
-    engine = SearchEngine(manifest, searcher, shown, together=config.provider == "cuda")
+    products = read_products(config.release, searcher.index.product_ids)
+    shown, together = _displays(products.shown), config.provider == "cuda"
+    engine = SearchEngine(manifest, searcher, shown, products.unavailable, together=together)
     for request in read_golden(config.release).requests:  # the index's pages and the model's are in memory after this
         engine.search(Wish(request.name, 1))
         rest()
