@@ -167,6 +167,9 @@ class RecommendationSpec(_Frozen):
     new_item_boosts: tuple[float, ...] = Field(
         default=(0.1, 0.05, 0.02), min_length=1, description="pull of resembling texts on products with few sales"
     )
+    text_boosts: tuple[float, ...] = Field(
+        default=(0.0, 0.2, 0.5), min_length=1, description="the same on every product: baskets of yesterday say little"
+    )
     neighbours: int = Field(default=200, ge=10, le=2000, description="products that each product points to")
     max_items: int = Field(default=6000, ge=100, description="best-selling products that are fitted; others by text")
     sequence: SequenceSpec | None = Field(
@@ -241,7 +244,8 @@ class GateSpec(_Frozen):
     difference per query:
 
     1. there are at least ``min_queries`` queries;
-    2. it is better than each floor: the whole interval lies above zero;
+    2. it is better than each floor: the whole interval lies above zero. Where it is proven better than the champion,
+       a floor blocks only if it is proven better than the challenger: to block would leave the worst of the three live;
     3. it is not worse than the champion: it is blocked where a loss is *proven* (whole interval below zero) and
        *matters* (mean difference below ``-margin``);
     4. a large loss against the champion is ruled out: the lower end of the interval lies above
