@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from rankops.specs import GateSpec, ModelSpec, RankingSpec, RecommendationSpec, TrainingSpec, WordModelSpec
+from rankops.specs import GateSpec, HybridSpec, ModelSpec, RankingSpec, RecommendationSpec, TrainingSpec, WordModelSpec
 
 RETRIEVER = ModelSpec(
     name="retriever",
     task="retrieval",
     description="Finds the products that a search query means (bi-encoder over queries and product texts).",
+    hybrid=HybridSpec(taught=WordModelSpec(min_chance=0.02)),
 )
 
 RANKER = ModelSpec(

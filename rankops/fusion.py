@@ -29,7 +29,18 @@ from numpy.typing import NDArray
 
 from rankops.errors import IntegrityError
 from rankops.files import write_json
-from rankops.lexical import BEST, COVERAGE, Floats, LexicalIndex, Matches, field_texts
+from rankops.lexical import (
+    BEST,
+    COVERAGE,
+    TAUGHT,
+    Floats,
+    LexicalIndex,
+    Matches,
+    field_texts,
+    source_digest,
+    words,
+)
+from rankops.lexical import COLUMNS as TEXT_COLUMNS
 from rankops.weighted_words import WeightedWords, weights_digest
 
 FUSION = "fusion.json"
@@ -52,6 +63,7 @@ FEEDBACK_DEPTH = 20
 FEEDBACK_CANDIDATES = 1000
 """Best products of the first pass that are compared with it; the others' feedback is 0."""
 
+_EVERYTHING = "+".join(TEXT_COLUMNS)
 _REBUILD = "rematerialize the quantized artifact; if this is a release, roll back to the last one that verified"
 
 
@@ -62,6 +74,10 @@ class Fusion:
     ``first`` and ``weights`` (method ``learned``) are those of the two passes, not negative, each with sum 1, by the
     names of :func:`signal_names`; only ``weights`` knows ``feedback``. Method ``rank`` needs none: it is reciprocal
     rank fusion of the cosine and of ``best field``.
+
+    ``taught`` is ``{product word: {query word: chance}}``, learned from what was right
+    (:mod:`rankops.training.pair_words`). With it the last field is ``taught``: the words that a product is asked for
+    with beyond its own, each with the sum of the chances that the product's words give it, 1 at most (IBM's Model 1).
     """
 
     method: Method
@@ -71,6 +87,7 @@ class Fusion:
     first: dict[str, float] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    taught: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write ``fusion.json`` into a folder."""
@@ -78,11 +95,21 @@ class Fusion:
 
     def texts(self, products: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
         """The text of each field for each product, in their order."""
-        return {name: field_texts(products, name) for name in self.fields}
+        return {name: field_texts(products, name) for name in self.fields if name != TAUGHT}
+
+    def taught_words(self, products: Sequence[Mapping[str, Any]]) -> list[dict[str, float]] | None:
+        """For each product the words that it is asked for with beyond its own; None where nothing was taught."""
+        if TAUGHT not in self.fields:
+            return None
+        return [_taught(self.taught, set(own)) for own in every_word(products)]
 
     def index(self, products: Sequence[Mapping[str, Any]]) -> LexicalIndex:
         """The lexical index of products, in their order."""
-        return LexicalIndex.build(self.texts(products), k1=self.k1, b=self.b)
+        return LexicalIndex.build(self.texts(products), k1=self.k1, b=self.b, taught=self.taught_words(products))
+
+    def source_of(self, products: Sequence[Mapping[str, Any]]) -> str:
+        """What :attr:`rankops.lexical.LexicalIndex.source` of :meth:`index` is, without building it."""
+        return source_digest(self.texts(products), k1=self.k1, b=self.b, taught=self.taught_words(products))
 
     def over(self, products: Sequence[Mapping[str, Any]]) -> Hybrid:
         """This fusion over a catalogue, in its order."""
@@ -123,6 +150,10 @@ def load_fusion(folder: Path) -> Fusion | None:
             first={str(name): float(weight) for name, weight in given["first"].items()},
             weights={str(name): float(weight) for name, weight in given["weights"].items()},
             facts=dict(given["facts"]),
+            taught={
+                str(word): {str(other): float(chance) for other, chance in known.items()}
+                for word, known in given.get("taught", {}).items()
+            },
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise IntegrityError(f"{path} is not a fusion: {error!r}", _REBUILD) from error
@@ -254,6 +285,20 @@ class FusedSearch:
         return np.round(scores, DIGITS)
 
 
+def every_word(products: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The words of all texts of each product."""
+    return [words(text) for text in field_texts(products, _EVERYTHING)]
+
+
+def _taught(taught: Mapping[str, Mapping[str, float]], own: set[str]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for word in sorted(own & taught.keys()):  # in one order, or sums would differ in their last digit
+        for asked, chance in taught[word].items():
+            if asked not in own:
+                found[asked] = found.get(asked, 0.0) + chance
+    return {asked: min(1.0, total) for asked, total in found.items()}
+
+
 def _deeper(depth: int) -> int:
     return depth + depth // 10
 
@@ -281,6 +326,10 @@ def _reciprocal_ranks(scores: Floats) -> Floats:
 def _problem(fusion: Fusion) -> str | None:
     if fusion.method not in ("learned", "rank"):
         return f"unknown method {fusion.method!r}"
+    if (TAUGHT in fusion.fields) != bool(fusion.taught):
+        return "the field of taught words and what was taught do not belong together"
+    if any(not 0 <= chance <= 1 for known in fusion.taught.values() for chance in known.values()):
+        return "taught words have chances that are none"
     names = set(signal_names(fusion.fields))
     for what, weights, known in (("first", fusion.first, names), ("weights", fusion.weights, {*names, FEEDBACK})):
         if strange := sorted(set(weights) - known):

@@ -45,10 +45,14 @@ PAIRS = "pairs"
 
 BEST, COVERAGE = "best field", "coverage"
 """Names of the two signals over all plain fields; see :class:`Matches`."""
+TAUGHT = "taught"
+"""The field of words that people are known to ask for a product with, though its texts have them not."""
 
 _WORD = re.compile(r"\w+")
 
 Floats = NDArray[np.float32]
+Impacts = Sequence[Mapping[str, float]]
+"""For each product its taught words, each with an impact of 0 to 1."""
 
 
 def words(text: str) -> list[str]:
@@ -120,32 +124,36 @@ class LexicalIndex:
     """Hex SHA-256 of the indexed texts and of how they were indexed."""
 
     @classmethod
-    def build(cls, texts: Mapping[str, Sequence[str]], *, k1: float = K1, b: float = B) -> LexicalIndex:
-        """Index ``texts``: ``{field: the text of each product}``.
+    def build(
+        cls, texts: Mapping[str, Sequence[str]], *, k1: float = K1, b: float = B, taught: Impacts | None = None
+    ) -> LexicalIndex:
+        """Index ``texts``: ``{field: the text of each product}``, and ``taught`` as the last field where it is given.
 
         ``k1`` is how late repetitions stop counting, ``b`` how much long texts are discounted (0: not at all).
         Raises :class:`BadInput` where fields differ in their number of products or there is no field.
         """
-        sizes = {len(of_field) for of_field in texts.values()}
+        sizes = {len(of_field) for of_field in texts.values()} | ({len(taught)} if taught is not None else set())
         if len(sizes) != 1:
             raise BadInput(f"the fields {', '.join(texts) or '(none)'} have {sorted(sizes)} texts", "one a product")
         total = sizes.pop()
         documents = {field: [_terms(field, text) for text in of_field] for field, of_field in texts.items()}
-        vocabulary, idf = _vocabulary(documents, total)
+        vocabulary, idf = _vocabulary(documents, total, taught or ())
         parts = [_postings(documents[field], vocabulary, k1, b) for field in texts]
+        if taught is not None:
+            parts.append(_given_postings(taught, vocabulary))
         offset, starts = 0, []
         for of_field, rows, _ in parts:
             starts.append(of_field + offset)
             offset += len(rows)
         return cls(
-            fields=tuple(texts),
+            fields=(*texts, *(() if taught is None else (TAUGHT,))),
             count=total,
             vocabulary=vocabulary,
             idf=idf,
             starts=np.stack(starts),
             rows=np.concatenate([rows for _, rows, _ in parts]),
             impacts=np.concatenate([impacts for _, _, impacts in parts]),
-            source=source_digest(texts, k1=k1, b=b),
+            source=source_digest(texts, k1=k1, b=b, taught=taught),
         )
 
     def __len__(self) -> int:
@@ -155,21 +163,23 @@ class LexicalIndex:
         """Scores of every product for ``query`` (normalized here). Words that no product has lower every score."""
         said = words(normalize_query(query))
         fields = np.zeros((len(self.fields), self.count), dtype=np.float32)
-        plain = [number for number, field in enumerate(self.fields) if not _paired(field)]
+        plain, single = (of_kind(self.fields) for of_kind in (plain_fields, single_fields))
         best, coverage = np.zeros(self.count, np.float32), np.zeros(self.count, np.float32)
         for word in said:
             idf = self._idf(word)
             top, there = np.zeros(self.count, np.float32), np.zeros(self.count, bool)
-            for number in plain:
+            for number in single:
                 rows, impacts = self._posting(number, word)
                 fields[number, rows] += idf * impacts
+                if number not in plain:
+                    continue
                 top[rows] = np.maximum(top[rows], impacts)
                 there[rows] = True
             best += idf * top
             coverage += idf * there
         total = np.float32(max(sum(map(self._idf, said)), 1e-9))
         fields /= total
-        for number in set(range(len(self.fields))) - set(plain):
+        for number in set(range(len(self.fields))) - set(single):
             self._match_pairs(number, pairs(said), fields[number])
         return Matches(fields, best / total, coverage / total)
 
@@ -192,9 +202,10 @@ class LexicalIndex:
         return self.rows[begin:end], self.impacts[begin:end]
 
 
-def source_digest(texts: Mapping[str, Sequence[str]], *, k1: float, b: float) -> str:
+def source_digest(texts: Mapping[str, Sequence[str]], *, k1: float, b: float, taught: Impacts | None = None) -> str:
     """What :attr:`LexicalIndex.source` of an index of these texts is."""
-    return digest_of({"texts": {field: list(of_field) for field, of_field in texts.items()}, "k1": k1, "b": b})
+    given = {} if taught is None else {TAUGHT: [dict(sorted(of_product.items())) for of_product in taught]}
+    return digest_of({"texts": {field: list(of_field) for field, of_field in texts.items()}, "k1": k1, "b": b, **given})
 
 
 def pairs(said: Sequence[str]) -> list[str]:
@@ -204,6 +215,16 @@ def pairs(said: Sequence[str]) -> list[str]:
     (['usbmouse', 'mousepad'], ['mousepad'])
     """
     return [a + b for a, b in pairwise(said)] or list(said)
+
+
+def single_fields(fields: Sequence[str]) -> list[int]:
+    """Numbers of the fields whose terms are single words."""
+    return [number for number, field in enumerate(fields) if not _paired(field)]
+
+
+def plain_fields(fields: Sequence[str]) -> list[int]:
+    """Those of them that are text: the best field and the coverage are theirs."""
+    return [number for number in single_fields(fields) if fields[number] != TAUGHT]
 
 
 def _paired(field: str) -> bool:
@@ -216,14 +237,30 @@ def _terms(field: str, text: str) -> list[str]:
     return [*said, *(pairs(said) if len(said) > 1 else [])] if _paired(field) else said
 
 
-def _vocabulary(documents: Mapping[str, list[list[str]]], count: int) -> tuple[dict[str, int], Floats]:
-    """Sorted terms by number, and the idf of each over whole products."""
+def _vocabulary(documents: Mapping[str, list[list[str]]], count: int, taught: Impacts) -> tuple[dict[str, int], Floats]:
+    """Sorted terms by number, and the idf of each over whole products; a word that no text has is as rare as taught."""
     frequency: Counter[str] = Counter()
     for row in range(count):
         frequency.update(set().union(*(of_field[row] for of_field in documents.values())))
+    only_taught = Counter(word for of_product in taught for word in of_product if word not in frequency)
+    frequency.update(only_taught)
     terms = sorted(frequency)
     n = np.array([frequency[term] for term in terms], dtype=np.float64)
     return {term: i for i, term in enumerate(terms)}, np.log1p((count - n + 0.5) / (n + 0.5)).astype(np.float32)
+
+
+def _given_postings(
+    taught: Impacts, vocabulary: Mapping[str, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int32], Floats]:
+    """``(starts, rows, impacts)`` of taught words, by word and then by product."""
+    cells = sorted(
+        (vocabulary[word], row, impact) for row, given in enumerate(taught) for word, impact in given.items()
+    )
+    starts = np.zeros(len(vocabulary) + 1, dtype=np.int64)
+    terms = np.array([term for term, _, _ in cells], dtype=np.int64)
+    np.cumsum(np.bincount(terms, minlength=len(vocabulary)), out=starts[1:])
+    rows, impacts = ([cell[place] for cell in cells] for place in (1, 2))
+    return starts, np.array(rows, dtype=np.int32), np.array(impacts, dtype=np.float32)
 
 
 def _postings(

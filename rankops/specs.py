@@ -177,6 +177,13 @@ class RecommendationSpec(_Frozen):
     )
 
 
+class WordModelSpec(_Frozen):
+    """Which product words answer which query words, learned from pairs that are right."""
+
+    rounds: int = Field(default=6, ge=1, le=100, description="of expectation maximization")
+    min_chance: float = Field(default=0.005, gt=0, lt=1, description="smaller chances are left out of the file")
+
+
 class HybridSpec(_Frozen):
     """How a retriever joins its vectors with words: BM25 over fields of the product, fused (task retrieval).
 
@@ -201,13 +208,11 @@ class HybridSpec(_Frozen):
     k1: float = Field(default=1.2, gt=0, le=10, description="BM25: how late repetitions of a word stop counting")
     b: float = Field(default=0.75, ge=0, le=1, description="BM25: how much long texts are discounted")
     regularization: float = Field(default=0.1, ge=0, description="pull of the learned weights towards half and half")
-
-
-class WordModelSpec(_Frozen):
-    """The part of a ranker that learns which product words answer which query words (``rankops.pair_words``)."""
-
-    rounds: int = Field(default=6, ge=1, le=100, description="of expectation maximization")
-    min_chance: float = Field(default=0.005, gt=0, lt=1, description="smaller chances are left out of the file")
+    taught: WordModelSpec | None = Field(
+        default=None,
+        description="also learn from train pairs what products are asked for beyond their own words (field `taught`); "
+        "needs a hundred judged dev queries to weigh it",
+    )
 
 
 class RankingSpec(_Frozen):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from rankops.errors import IntegrityError
 from rankops.files import digest_of, write_bytes, write_json
-from rankops.lexical import BEST, COVERAGE, PAIRS, Floats, LexicalIndex, pairs, words
+from rankops.lexical import BEST, COVERAGE, Floats, LexicalIndex, pairs, plain_fields, single_fields, words
 from rankops.text import normalize_query
 
 COLUMNS = 2
@@ -63,12 +63,9 @@ class WeightedWords:
     @classmethod
     def of(cls, lexical: LexicalIndex, columns: Sequence[Weights]) -> WeightedWords:
         """Merge an index with the weights of both columns, by field name, "best field" and "coverage"."""
-        fields = dict(enumerate(lexical.fields))
-        plain = [number for number, name in fields.items() if not name.startswith(f"{PAIRS}:")]
-        merged = [
-            _merge(lexical, plain, columns, over_fields=True),
-            _merge(lexical, [number for number in fields if number not in plain], columns, over_fields=False),
-        ]
+        single, plain = single_fields(lexical.fields), plain_fields(lexical.fields)
+        paired = [number for number in range(len(lexical.fields)) if number not in single]
+        merged = [_merge(lexical, single, columns, plain), _merge(lexical, paired, columns, [])]
         starts = np.zeros((len(merged), len(lexical.idf) + 1), dtype=np.int64)
         base = 0
         for kind, (terms, rows, _) in enumerate(merged):
@@ -159,11 +156,11 @@ def weights_digest(columns: Sequence[Weights]) -> str:
 
 
 def _merge(
-    lexical: LexicalIndex, numbers: Sequence[int], columns: Sequence[Weights], *, over_fields: bool
+    lexical: LexicalIndex, numbers: Sequence[int], columns: Sequence[Weights], plain: Sequence[int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
     """``(terms, rows, values)`` of some fields as one posting a word, by word and then by product.
 
-    ``over_fields`` tells that the fields have a part in the signals over all plain fields.
+    The ``plain`` ones of them have a part in the best field and in the coverage.
     """
     everywhere = [np.arange(lexical.starts[number, 0], lexical.starts[number, -1]) for number in numbers]
     terms = [np.repeat(np.arange(len(lexical.idf)), np.diff(lexical.starts[number])) for number in numbers]
@@ -177,13 +174,14 @@ def _merge(
     key, impacts, owner = key[order], impacts[order], owner[order]
     first = np.flatnonzero(np.concatenate([[True], key[1:] != key[:-1]]))
     term, row = np.divmod(key[first], lexical.count)
-    best = np.maximum.reduceat(impacts, first)
+    counted = np.isin(owner, plain)
+    best = np.maximum.reduceat(np.where(counted, impacts, 0.0), first)
+    there = np.maximum.reduceat(counted.astype(np.float64), first)
     values = np.empty((len(columns), len(first)), np.float32)
     for number, weights in enumerate(columns):
         weight = np.array([weights.get(name, 0.0) for name in lexical.fields])[owner]
         total = np.add.reduceat(weight * impacts, first)
-        if over_fields:
-            total += weights.get(BEST, 0.0) * best + weights.get(COVERAGE, 0.0)
+        total += weights.get(BEST, 0.0) * best + weights.get(COVERAGE, 0.0) * there
         values[number] = total * lexical.idf[term]
     return term, row, values
 

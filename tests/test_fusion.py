@@ -16,6 +16,15 @@ PRODUCTS = [
     {"product_id": f"p{i}", "title": title} for i, title in enumerate(["red lamp", "blue lamp", "lamp", "sofa"])
 ]
 HALF = {"dense": 0.5, "title": 0.5}
+TAUGHT = Fusion(
+    "learned",
+    ("title", "taught"),
+    1.2,
+    0.75,
+    first={"title": 0.5, "taught": 0.5},
+    weights={"title": 0.5, "taught": 0.5},
+    taught={"lamp": {"glow": 0.5}, "red": {"glow": 0.25}, "blue": {"glow": 0.75}},
+)
 PLAIN = Fusion("learned", ("title",), 1.2, 0.75, first=HALF, weights=HALF)
 VECTORS = np.eye(4, dtype=np.float32)
 COSINES = np.array([0.1, 0.2, 0.3, 0.9], np.float32)
@@ -62,10 +71,22 @@ def test_rank_fusion_needs_no_weights_and_is_1_for_the_first_of_both_arms() -> N
     assert scores[3] == pytest.approx(1.0) and top_rows(scores, 2).tolist() == [3, 2]
 
 
-def test_a_fusion_is_read_as_it_was_written_and_its_absence_means_vectors_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fusion", [PLAIN, TAUGHT])
+def test_a_fusion_is_read_as_it_was_written_and_its_absence_means_vectors_alone(tmp_path: Path, fusion: Fusion) -> None:
     assert load_fusion(tmp_path) is None
-    PLAIN.save(tmp_path)
-    assert load_fusion(tmp_path) == PLAIN
+    fusion.save(tmp_path)
+    assert load_fusion(tmp_path) == fusion
+
+
+def test_a_product_is_found_by_what_people_call_it() -> None:
+    assert TAUGHT.taught_words(PRODUCTS) == [{"glow": 0.75}, {"glow": 1.0}, {"glow": 0.5}, {}]
+    scores = TAUGHT.over(PRODUCTS).scores("glow", np.zeros(4, np.float32), VECTORS)
+    assert (
+        top_rows(scores, 4).tolist() == [1, 0, 2, 3]
+        and scores[3] == 0 == PLAIN.over(PRODUCTS).lexical.match("glow").best.max()
+    )
+    assert TAUGHT.taught_words([{"product_id": "p", "title": "lamp that can glow"}]) == [{}]  # it says so itself
+    assert TAUGHT.source_of(PRODUCTS) == TAUGHT.index(PRODUCTS).source != PLAIN.index(PRODUCTS).source
 
 
 @pytest.mark.parametrize(
@@ -77,6 +98,10 @@ def test_a_fusion_is_read_as_it_was_written_and_its_absence_means_vectors_alone(
         ({"first": {"dense": 0.5, "feedback": 0.5}}, "feedback"),
         ({"method": "magic"}, "magic"),
         ({"fields": None}, "not a fusion"),
+        ({"taught": {"lamp": {"light": 0.5}}}, "do not belong together"),
+        ({"fields": ["title", "taught"]}, "do not belong together"),
+        ({"taught": {"lamp": {"light": 1.5}}, "fields": ["title", "taught"]}, "chances that are none"),
+        ({"taught": ["lamp"]}, "not a fusion"),
     ],
 )
 def test_a_damaged_fusion_is_refused_naming_what_is_wrong(tmp_path: Path, change: dict, message: str) -> None:

@@ -11,17 +11,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rankops.errors import IntegrityError
-from rankops.lexical import BEST, COVERAGE, LexicalIndex
+from rankops.lexical import BEST, COVERAGE, TAUGHT, LexicalIndex
 from rankops.weighted_words import WeightedWords
 
-FIRST = {"title": 0.3, "description": 0.1, "pairs:title": 0.2, BEST: 0.25, COVERAGE: 0.15}
-LAST = {"title": 0.5, COVERAGE: 0.5}
+FIRST = {"title": 0.2, "description": 0.1, "pairs:title": 0.2, TAUGHT: 0.1, BEST: 0.25, COVERAGE: 0.15}
+LAST = {"title": 0.5, TAUGHT: 0.2, COVERAGE: 0.3}
 WORD = st.sampled_from(["red", "shoe", "lamp", "mouse", "pad", "mousepad", "the", "4k"])
 TEXT = st.lists(WORD, max_size=6).map(" ".join)
+TAUGHT_WORDS = st.dictionaries(st.sampled_from(["red", "lamp", "pad", "xyzzy"]), st.floats(0.125, 1.0, width=32))
 
 
-def build(titles: list[str], notes: list[str]) -> tuple[LexicalIndex, WeightedWords]:
-    lexical = LexicalIndex.build({"title": titles, "description": notes, "pairs:title": titles})
+def build(
+    titles: list[str], notes: list[str], taught: list[dict[str, float]] | None = None
+) -> tuple[LexicalIndex, WeightedWords]:
+    lexical = LexicalIndex.build({"title": titles, "description": notes, "pairs:title": titles}, taught=taught)
     return lexical, WeightedWords.of(lexical, (FIRST, LAST))
 
 
@@ -32,9 +35,13 @@ def by_fields(lexical: LexicalIndex, query: str, weights: dict[str, float]) -> n
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=8), st.one_of(TEXT, st.just("xyzzy red pad")))
+@given(
+    st.lists(st.tuples(TEXT, TEXT, st.one_of(st.none(), TAUGHT_WORDS)), min_size=1, max_size=8),
+    st.one_of(TEXT, st.just("xyzzy red pad")),
+)
 def test_merged_postings_give_the_weighted_sum_of_all_fields(products, query):
-    lexical, words = build([title for title, _ in products], [note for _, note in products])
+    titles, notes, given = (list(column) for column in zip(*products, strict=True))
+    lexical, words = build(titles, notes, None if None in given else given)
     found = words.match(query)
     np.testing.assert_allclose(found[0], by_fields(lexical, query, FIRST), atol=2e-6)
     np.testing.assert_allclose(found[1], by_fields(lexical, query, LAST), atol=2e-6)

@@ -126,7 +126,6 @@ def rank_questions(release: Resolved, questions: Questions, out: Path, *, k: int
 
 def _over(searcher: Searcher, ids: list[str], products: Sequence[Mapping[str, Any]], progress: Progress) -> Searcher:
     """The searcher over these products: with the release's own indexes where they are of them, else made now."""
-    from rankops.lexical import source_digest
     from rankops.release.index import ProductIndex, catalogue_digest
 
     texts, index, hybrid = product_texts(products), searcher.index, searcher.hybrid
@@ -138,8 +137,7 @@ def _over(searcher: Searcher, ids: list[str], products: Sequence[Mapping[str, An
         index = ProductIndex.of(vectors, ids, encoder_digest=index.encoder_digest, catalogue_digest=digest)
     if hybrid is not None:
         fusion = hybrid.fusion
-        source = source_digest(fusion.texts(products), k1=fusion.k1, b=fusion.b)
-        if source != hybrid.words.source:
+        if fusion.source_of(products) != hybrid.words.source:
             progress(f"indexing the words of {len(products):,} products")
             hybrid = fusion.search_over(products)
     return replace(searcher, index=index, hybrid=hybrid)

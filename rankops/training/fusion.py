@@ -22,9 +22,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rankops.fusion import BEST, DENSE, FEEDBACK, Fusion, feedback_vector, signal_names, top_rows, weighted
-from rankops.specs import HybridSpec
+from rankops.fusion import (
+    BEST,
+    DENSE,
+    DIGITS,
+    FEEDBACK,
+    Fusion,
+    every_word,
+    feedback_vector,
+    signal_names,
+    top_rows,
+    weighted,
+)
+from rankops.lexical import TAUGHT, words
+from rankops.specs import HybridSpec, WordModelSpec
 from rankops.text import normalize_query, product_texts
+from rankops.training.crossencoder_data import BEST_GRADE
+from rankops.training.pair_words import word_chances
 
 if TYPE_CHECKING:
     from rankops.dataset import Dataset
@@ -70,9 +84,11 @@ def fit_fusion(dataset: Dataset, encoder: Encoder, spec: HybridSpec, *, seed: in
     queries = _queries(dataset) if spec.method == "learned" else []
     if not queries:
         return unfitted
+    if spec.taught is not None:
+        unfitted = _taught(unfitted, dataset, spec.taught, progress)
     progress(f"fusion: learning the weights of vectors and words from {len(queries)} judged queries")
     cases, vectors = _cases(dataset, encoder, unfitted, queries, seed)
-    fusion = learn(cases, vectors, spec)
+    fusion = learn(cases, vectors, unfitted, spec.regularization)
     shown = ", ".join(f"{name} {weight:.2f}" for name, weight in fusion.weights.items() if weight)
     progress(f"fusion: {shown}")
     return fusion
@@ -80,25 +96,60 @@ def fit_fusion(dataset: Dataset, encoder: Encoder, spec: HybridSpec, *, seed: in
 
 def unlearned(spec: HybridSpec) -> Fusion:
     """A fusion without labels: half the vectors, half the words (shared by the best field and every field)."""
-    words = [BEST, *spec.fields]
-    shared = {name: 0.5 / len(words) for name in words}
-    first, weights = {DENSE: 0.5, **shared}, {DENSE: 0.3, FEEDBACK: 0.2, **shared}
-    if spec.method == "rank":
-        first, weights = {}, {}
+    first, weights = _prior(spec.fields) if spec.method == "learned" else ({}, {})
     return Fusion(spec.method, spec.fields, spec.k1, spec.b, first, weights)
 
 
-def learn(cases: Sequence[Case], vectors: NDArray[np.float32], spec: HybridSpec) -> Fusion:
-    """The weights of both passes from judged cases over products with these unit ``vectors`` (P, d)."""
-    given, names = unlearned(spec), signal_names(spec.fields)
+def _prior(fields: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+    lexical = [BEST, *fields]
+    shared = {name: 0.5 / len(lexical) for name in lexical}
+    return {DENSE: 0.5, **shared}, {DENSE: 0.3, FEEDBACK: 0.2, **shared}
+
+
+def _taught(fusion: Fusion, dataset: Dataset, spec: WordModelSpec, progress: Progress) -> Fusion:
+    """The fusion with the field ``taught``, learned from what train queries were answered rightly with.
+
+    Unchanged where the dev queries are too few to weigh it: train queries would, and they taught it.
+    """
+    import polars as pl
+
+    right = dataset.judgements.filter(pl.col("grade") > 0).sort("query_id", "product_id")
+    asked = {split: dict(dataset.split(split).select("query_id", "query").iter_rows()) for split in ("train", "dev")}
+    weighing = right.filter(pl.col("query_id").is_in(list(asked["dev"])))["query_id"].n_unique()
+    if weighing < ENOUGH_DEV:
+        progress(f"fusion: {weighing} judged dev queries are too few to weigh taught words ({ENOUGH_DEV})")
+        return fusion
+    products = list(dataset.catalogue.iter_rows(named=True))
+    own = dict(zip(dataset.catalogue["product_id"].to_list(), every_word(products), strict=True))
+    pairs = [row for row in right.iter_rows() if row[0] in asked["train"] and row[1] in own]
+    sides = (
+        [words(normalize_query(asked["train"][query_id])) for query_id, _, _ in pairs],
+        [own[product_id] for _, product_id, _ in pairs],
+    )
+    taught: dict[str, dict[str, float]] = {}
+    for word, known in word_chances(*sides, [grade / BEST_GRADE for _, _, grade in pairs], spec).items():
+        for other, chance in known.items():
+            if other != word:
+                taught.setdefault(other, {})[word] = round(chance, DIGITS)
+    if not taught:
+        return fusion
+    progress(f"fusion: {len(pairs):,} right pairs taught what {len(taught):,} product words are asked for with")
+    fields = (*fusion.fields, TAUGHT)
+    first, weights = _prior(fields)
+    return replace(fusion, fields=fields, first=first, weights=weights, taught=taught)
+
+
+def learn(cases: Sequence[Case], vectors: NDArray[np.float32], given: Fusion, regularization: float) -> Fusion:
+    """``given`` with the weights of both passes, from judged cases over products with these unit ``vectors`` (P, d)."""
+    names = signal_names(given.fields)
     best = [case.best() for case in cases]
-    first, _ = fit_weights(_parts(cases, best), names, given.first, spec.regularization)
+    first, _ = fit_weights(_parts(cases, best), names, given.first, regularization)
     complete = []
     for case in cases:
         found = weighted(first, dict(zip(names, case.signals, strict=True)))
         feedback = vectors @ feedback_vector(found, vectors)
         complete.append(Case(np.vstack([case.signals, feedback]), case.grades, case.judged))
-    weights, facts = fit_weights(_parts(complete, best), (*names, FEEDBACK), given.weights, spec.regularization)
+    weights, facts = fit_weights(_parts(complete, best), (*names, FEEDBACK), given.weights, regularization)
     return replace(given, first=first, weights=weights, facts={**facts, "queries": len(cases)})
 
 
@@ -203,11 +254,11 @@ def _cases(
     cases = []
     for (query_id, _), vector in zip(queries, asked, strict=True):
         found = matches.pop(query_id)
-        words = np.vstack([found.best, found.coverage, found.fields])[:, pool]
+        shares = np.vstack([found.best, found.coverage, found.fields])[:, pool]
         mine_here = grades.get(query_id, {})
         cases.append(
             Case(
-                signals=np.vstack([vectors @ vector, words]),
+                signals=np.vstack([vectors @ vector, shares]),
                 grades=np.array([mine_here.get(int(row), 0) for row in pool], dtype=np.float64),
                 judged=np.array([int(row) in mine_here for row in pool], dtype=bool),
             )

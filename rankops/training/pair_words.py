@@ -1,7 +1,8 @@
-"""Fitting the word model of a cross-encoder: IBM's Model 1 by expectation maximization over right pairs."""
+"""Which product words answer which query words: IBM's Model 1 by expectation maximization over right pairs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +35,22 @@ class _Links:
 
 
 def fit_words(data: JudgedPairs, spec: WordModelSpec) -> WordModel:
-    """Learn from the pairs that are right, each by its target. Raises :class:`BadInput` where they hold no words."""
-    links = _links(data)
+    """The word model of a cross-encoder. Raises :class:`BadInput` where the right pairs hold no words."""
+    kept = np.flatnonzero(data.labels).tolist()
+    asked, offered = ([word_keys(data.pairs[row][side]) for row in kept] for side in (0, 1))
+    chances = word_chances(asked, offered, data.targets[kept].tolist(), spec)
+    if not chances:
+        raise BadInput("no right pair has a query word to learn from", "judge more pairs, or leave word_model out")
+    return WordModel(chances)
+
+
+def word_chances(
+    asked: Sequence[Sequence[str]], offered: Sequence[Sequence[str]], targets: Sequence[float], spec: WordModelSpec
+) -> dict[str, dict[str, float]]:
+    """``{query word: {product word: chance}}`` from the words of right pairs, each counting by its target (0 to 1]."""
+    links = _links(asked, offered, targets)
+    if not links.queries:
+        return {}
     cell, of_link = np.unique(links.left * len(links.products) + links.right, return_inverse=True)
     query, product = np.divmod(cell, len(links.products))
     chances = _chances(links, of_link, product, spec.rounds)
@@ -43,7 +58,7 @@ def fit_words(data: JudgedPairs, spec: WordModelSpec) -> WordModel:
     kept = (chances >= spec.min_chance) & (product != links.products.index(_NOBODY))
     for row in np.flatnonzero(kept).tolist():
         found.setdefault(links.queries[query[row]], {})[links.products[product[row]]] = float(np.float32(chances[row]))
-    return WordModel(found)
+    return found
 
 
 def _chances(links: _Links, of_link: NDArray[np.intp], product: NDArray[np.int64], rounds: int) -> NDArray[np.float64]:
@@ -60,17 +75,14 @@ def _chances(links: _Links, of_link: NDArray[np.intp], product: NDArray[np.int64
     return chances
 
 
-def _links(data: JudgedPairs) -> _Links:
-    kept = np.flatnonzero(data.labels)
-    asked = [sorted(set(word_keys(data.pairs[row][0]))) for row in kept.tolist()]
-    offered = [[_NOBODY, *sorted(set(word_keys(data.pairs[row][1])))] for row in kept.tolist()]
-    queries, products = (sorted({word for words in side for word in words}) for side in (asked, offered))
-    if not queries:
-        raise BadInput("no right pair has a query word to learn from", "judge more pairs, or leave word_model out")
+def _links(asked: Sequence[Sequence[str]], offered: Sequence[Sequence[str]], targets: Sequence[float]) -> _Links:
+    left_sides = [sorted(set(words)) for words in asked]
+    right_sides = [[_NOBODY, *sorted(set(words))] for words in offered]
+    queries, products = (sorted({word for words in side for word in words}) for side in (left_sides, right_sides))
     query_of, product_of = ({word: place for place, word in enumerate(words)} for words in (queries, products))
     left, right, owner, weight = [], [], [], []
     count = 0
-    for words, others, target in zip(asked, offered, data.targets[kept].tolist(), strict=True):
+    for words, others, target in zip(left_sides, right_sides, targets, strict=True):
         for word in words:
             left += [query_of[word]] * len(others)
             right += [product_of[other] for other in others]

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from rankops.dataset import Dataset
-from rankops.specs import HybridSpec
+from rankops.specs import HybridSpec, WordModelSpec
 from rankops.training.fusion import fit_fusion
 from tests.evaluation.samples import WordEncoder, small_shop
 
@@ -68,3 +68,37 @@ def test_without_judged_queries_and_for_rank_fusion_nothing_is_learned() -> None
     unjudged = replace(dataset, judgements=dataset.judgements.clear())
     assert fit(unjudged, Noise()).weights["dense"] == 0.3
     assert fit(dataset, Noise(), HybridSpec(method="rank")).weights == {}
+
+
+def slang_shop(dev: int = 120) -> Dataset:
+    """Two kinds of products, asked for by words that stand in none of their texts."""
+    kinds = {"zork": "alpha beta", "quux": "gamma delta"}
+    shop = small_shop(1)
+    products = [
+        (f"p{i:02d}", f"{list(kinds.values())[i % 2]} no {i}", "", "goods", "acme", "", 9.5, None) for i in range(40)
+    ]
+    asked, judged = [], []
+    for number, split in enumerate(["train"] * 100 + ["dev"] * dev + ["test"] * 20):
+        asked.append((f"q{number:03d}", f"{list(kinds)[number % 2]} {number}", f"g{number}", split, "head", "goods"))
+        judged += [(f"q{number:03d}", f"p{i:02d}", 3) for i in range(number % 2, 40, 8)]
+    tables = {
+        name: pl.DataFrame(rows, schema=getattr(shop, name).schema, orient="row")
+        for name, rows in (("catalogue", products), ("queries", asked), ("judgements", judged))
+    }
+    return replace(shop, **tables)
+
+
+def test_words_that_stand_in_no_text_are_taught_by_train_pairs_and_weighed_on_dev() -> None:
+    spec = HybridSpec(fields=("title",), taught=WordModelSpec(min_chance=0.02))
+    learned = fit(slang_shop(), Noise(), spec)
+    assert learned.fields == ("title", "taught") and learned.weights["taught"] > 0.3
+    words = learned.taught_words([{"product_id": "a", "title": "alpha beta"}, {"product_id": "b", "title": "delta"}])
+    assert words is not None and words[0]["zork"] > 0.3 and "zork" not in words[1] and words[1]["quux"] > 0.1
+    assert not any(word.isdigit() and int(word) >= 100 for known in learned.taught.values() for word in known)
+    assert fit(slang_shop(), Noise(), spec) == learned
+
+
+def test_where_dev_is_too_small_to_weigh_taught_words_there_are_none() -> None:
+    spec = HybridSpec(fields=("title",), taught=WordModelSpec())
+    few = fit(slang_shop(dev=50), Noise(), spec)
+    assert few == fit(slang_shop(dev=50), Noise()) and "taught" not in few.fields

@@ -218,7 +218,7 @@ class _Asked:
         return hybrid_run(encoder, self._over(fusion), self.queries, self.texts, self.ids, product_vectors=vectors)
 
     def _over(self, fusion: Fusion) -> Hybrid:
-        key = digest_of([fusion.fields, fusion.k1, fusion.b])
+        key = digest_of([fusion.fields, fusion.k1, fusion.b, fusion.taught])
         standing = self._hybrids.get(key)  # the index is the costly part, and knows no weights
         self._hybrids[key] = fusion.over(self.products) if standing is None else Hybrid(fusion, standing.lexical)
         return self._hybrids[key]
