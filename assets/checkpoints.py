@@ -1,12 +1,13 @@
 """The fine-tuned checkpoint: training out of process, tracked, resumable, remembered by its inputs."""
 
-from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, MaterializeResult, asset
+from dagster import AssetDep, AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, MaterializeResult, asset
 
 from assets.metadata import artifact, training_metadata
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec, Task
+from rankops.store import ArtifactStore
 from resources.gitops import GitOps
-from resources.store import Store
+from resources.store import Store, read_reference
 from resources.tracking import Tracking
 from resources.trainer import Trainer
 
@@ -25,6 +26,7 @@ def checkpoint_asset(spec: ModelSpec) -> AssetsDefinition:
         group_name=spec.name.replace("-", "_"),
         kinds={"pytorch", "huggingface"},
         ins={"dataset": AssetIn(key=AssetKey([spec.dataset, "dataset"]))},
+        deps=[AssetDep(AssetKey([first, "checkpoint"]))] if (first := spec.ranking.first_stage) else [],
         description=_LEARNED[spec.task].format(base=spec.base_model.name, method=spec.training.method),
         op_tags={"rankops/stage": "training"},
     )
@@ -39,19 +41,29 @@ def checkpoint_asset(spec: ModelSpec) -> AssetsDefinition:
         from rankops.stages.checkpoint import standing
 
         opened = store.open()
-        made = standing(opened, spec, dataset, context.log.info)
+        found_by = _first_stage(opened, spec)
+        made = standing(opened, spec, dataset, context.log.info, found_by)
         reused = made is not None
         if made is None:
-            made = _train(context, spec, dataset, store, gitops, trainer, tracking)
+            made = _train(context, spec, dataset, found_by, store, gitops, trainer, tracking)
         return MaterializeResult(value=made, metadata={**training_metadata(made), **artifact(made, reused=reused)})
 
     return checkpoint
+
+
+def _first_stage(store: ArtifactStore, spec: ModelSpec) -> StoredArtifact | None:
+    """The checkpoint that finds a ranker's candidates: the one that stands, also where it learned from other days."""
+    if spec.ranking.first_stage is None:
+        return None
+    made: StoredArtifact = read_reference(store, [spec.ranking.first_stage, "checkpoint"], None, StoredArtifact)
+    return made
 
 
 def _train(
     context: AssetExecutionContext,
     spec: ModelSpec,
     dataset: StoredArtifact,
+    found_by: StoredArtifact | None,
     store: Store,
     gitops: GitOps,
     trainer: Trainer,
@@ -63,7 +75,7 @@ def _train(
     from rankops.training.plots import training_curve
 
     opened = store.open()
-    planned = plan(opened, spec, dataset, gitops.champion(spec), context.log.info)
+    planned = plan(opened, spec, dataset, gitops.champion(spec), context.log.info, found_by)
     with tracking.run(context, {"model": spec.name, "dataset": dataset.digest}) as run:
         run.log_params(spec.training.model_dump())
         result = TrainingResult.model_validate(trainer.run(context, planned.job_file))

@@ -14,12 +14,19 @@ RETRIEVER = ModelSpec(
 RANKER = ModelSpec(
     name="ranker",
     task="ranking",
-    description="Orders the products that a search found (cross-encoder, counts of shared words, a word model).",
+    description="Orders the products that the retriever found (cross-encoder, counts of shared words, a word model).",
     # The word model carries most of it: the network gets two minutes of training on two cores, and no more.
     training=TrainingSpec(max_steps=200, warm_steps=200, evaluate_every=200, precision="auto"),
     ranking=RankingSpec(
-        objective="graded", max_pair_tokens=56, swap=False, candidates=20, features=16, word_model=WordModelSpec()
+        objective="graded",
+        max_pair_tokens=56,
+        swap=False,
+        first_stage="retriever",
+        candidates=40,
+        features=16,
+        word_model=WordModelSpec(),
     ),
+    gates=GateSpec(floors=("random", "bm25", "base", "first-stage")),
 )
 
 RECOMMENDER = ModelSpec(

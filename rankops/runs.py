@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rankops.errors import BadInput
-from rankops.fusion import DIGITS, Hybrid, top_rows
+from rankops.fusion import DIGITS, Fusion, Hybrid, top_rows
 from rankops.lexical import LexicalIndex
 from rankops.text import normalize_query
 
 if TYPE_CHECKING:
+    from rankops.dataset import Dataset
     from rankops.encoding import Encoder
 
 Queries = Sequence[tuple[str, str]]
@@ -129,6 +130,25 @@ def hybrid_run(
             yield hybrid.scores(text, row, vectors, also=pool)
 
     return _rank(queries, scores(), ids, k=k, candidates=candidates)
+
+
+def search_run(
+    encoder: Encoder,
+    fusion: Fusion | None,
+    dataset: Dataset,
+    queries: Queries,
+    *,
+    k: int = 100,
+    progress: Callable[[str], None] | None = None,
+) -> RankedLists:
+    """What a retriever finds in a dataset's catalogue: by vectors alone, or with words where it has a fusion."""
+    from rankops.text import product_texts
+
+    products = list(dataset.catalogue.sort("product_id").iter_rows(named=True))
+    texts, ids = product_texts(products), [str(product["product_id"]) for product in products]
+    if fusion is None:
+        return encoder_run(encoder, queries, texts, ids, k=k, progress=progress)
+    return hybrid_run(encoder, fusion.over(products), queries, texts, ids, k=k, progress=progress)
 
 
 def candidates_of(runs: Sequence[RankedLists], depth: int) -> RankedLists:

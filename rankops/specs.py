@@ -33,8 +33,9 @@ LABELS: dict[Metric, str] = {
     "f1": "F1",
 }
 """How people write the metrics' names."""
-Floor = Literal["random", "bm25", "base", "popularity", "item-item", "text"]
-"""A system that costs nothing to run, which a model must beat; each task offers some of them."""
+Floor = Literal["random", "bm25", "base", "first-stage", "popularity", "item-item", "text"]
+"""A system that costs nothing more to run, which a model must beat. ``first-stage`` is
+the order in which a ranker is given its candidates, where ``RankingSpec.first_stage`` names who finds them."""
 
 
 class _Frozen(BaseModel):
@@ -233,7 +234,15 @@ class RankingSpec(_Frozen):
     negatives: int = Field(
         default=8, ge=0, le=100, description="graded: unjudged products a query taken as wrong, half candidates"
     )
-    candidates: int = Field(default=50, ge=2, le=100, description="graded: first results of BM25 and base to reorder")
+    candidates: int = Field(
+        default=50, ge=2, le=100, description="graded: first results of BM25 and base, or of first_stage, to reorder"
+    )
+    first_stage: str | None = Field(
+        default=None,
+        pattern=r"^[a-z][a-z0-9-]*$",
+        description="graded: the retriever of this repository whose results are reordered, by the checkpoint that was "
+        "materialized last; None: BM25 and the un-tuned base model",
+    )
     features: int | None = Field(
         default=None, ge=1, description="counts of shared words that the trees may use, chosen on train; None: all"
     )

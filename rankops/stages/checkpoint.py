@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rankops.artifacts import StoredArtifact
-from rankops.errors import IntegrityError, ProvenanceMismatch
+from rankops.errors import BadInput, IntegrityError, ProvenanceMismatch
 from rankops.files import digest_of, write_text
 from rankops.specs import ModelSpec
 from rankops.stages.evaluation import Champion
@@ -35,6 +35,7 @@ class PlannedTraining:
     started_from: str
     job_file: Path
     output: Path
+    first_stage: str | None = None
 
 
 def base_model(spec: ModelSpec, progress: Progress) -> ResolvedBase:
@@ -45,25 +46,47 @@ def base_model(spec: ModelSpec, progress: Progress) -> ResolvedBase:
 
 
 def standing(
-    store: ArtifactStore, spec: ModelSpec, dataset: StoredArtifact, progress: Progress
+    store: ArtifactStore,
+    spec: ModelSpec,
+    dataset: StoredArtifact,
+    progress: Progress,
+    first_stage: StoredArtifact | None = None,
 ) -> StoredArtifact | None:
-    """The checkpoint that this spec made of this dataset, wherever its weights started; None when there is none."""
-    return store.find("checkpoint", subject_key(spec, dataset, progress))
+    """The checkpoint that this spec made of this dataset, wherever its weights started; None when there is none.
+
+    ``first_stage`` is the checkpoint of the retriever that finds a ranker's candidates, where the spec names one.
+    """
+    return store.find("checkpoint", subject_key(spec, dataset, progress, first_stage))
 
 
-def subject_key(spec: ModelSpec, dataset: StoredArtifact, progress: Progress) -> str:
+def subject_key(
+    spec: ModelSpec, dataset: StoredArtifact, progress: Progress, first_stage: StoredArtifact | None = None
+) -> str:
     """Under what :func:`standing` looks: digest over what a spec and a dataset ask for."""
-    return digest_of(_subject(spec, dataset, base_model(spec, progress).digest))
+    return digest_of(_subject(spec, dataset, base_model(spec, progress).digest, first_stage))
 
 
-def _subject(spec: ModelSpec, dataset: StoredArtifact, base: str) -> dict[str, Any]:
-    subject = {"training": spec.training.model_dump(mode="json"), "dataset": dataset.digest, "base": base, "code": 1}
+def _subject(spec: ModelSpec, dataset: StoredArtifact, base: str, first_stage: StoredArtifact | None) -> dict[str, Any]:
+    if (spec.ranking.first_stage is None) != (first_stage is None):
+        raise BadInput(
+            f"{spec.name} reorders what {spec.ranking.first_stage or 'no other model'} finds, and "
+            f"{'no' if first_stage is None else 'a'} checkpoint of a first stage is given",
+            "give the checkpoint of ranking.first_stage (assets do), or leave the field out",
+        )
+    subject = {"training": spec.training.model_dump(mode="json"), "dataset": dataset.digest, "base": base, "code": 2}
+    if first_stage is not None:
+        subject["first_stage"] = first_stage.digest
     options = spec.hybrid if spec.task == "retrieval" else getattr(spec, spec.task)
     return {**subject, "task": spec.task, "options": options.model_dump(mode="json", exclude_none=True)}
 
 
 def plan(
-    store: ArtifactStore, spec: ModelSpec, dataset: StoredArtifact, champion: Champion | None, progress: Progress
+    store: ArtifactStore,
+    spec: ModelSpec,
+    dataset: StoredArtifact,
+    champion: Champion | None,
+    progress: Progress,
+    first_stage: StoredArtifact | None = None,
 ) -> PlannedTraining:
     """Write the job file of a training under the state folder; the same inputs plan the same training.
 
@@ -73,7 +96,7 @@ def plan(
     from rankops.training.job import TrainingJob
 
     base = base_model(spec, progress)
-    subject = _subject(spec, dataset, base.digest)
+    subject = _subject(spec, dataset, base.digest, first_stage)
     start, digest = base.path, base.digest
     warm = _champions_checkpoint(store, spec, champion)
     if warm is not None and champion is not None:
@@ -92,7 +115,7 @@ def plan(
         ranking=spec.ranking,
         spec=spec.training.model_copy(update={"max_steps": spec.training.warm_steps}) if warm else spec.training,
         base_model=start,
-        retriever=base.path if warm else None,
+        retriever=store.local_path(first_stage) if first_stage else base.path if warm else None,
         dataset=here,
         replay_pairs=old,
         output=output,
@@ -100,7 +123,8 @@ def plan(
         threads=None,
     )
     write_text(work / "job.json", job.model_dump_json(indent=2))
-    return PlannedTraining(key, digest_of(subject), base, digest, work / "job.json", output)
+    found_by = first_stage.digest if first_stage else None
+    return PlannedTraining(key, digest_of(subject), base, digest, work / "job.json", output, found_by)
 
 
 def _champions_checkpoint(store: ArtifactStore, spec: ModelSpec, champion: Champion | None) -> Path | None:
@@ -139,6 +163,7 @@ def publish(
             "dataset": dataset.digest,
             "base_model": planned.base.digest,
             "started_from": planned.started_from,
+            **({"first_stage": planned.first_stage} if planned.first_stage else {}),
         },
         facts={"training": result, "mlflow_run": mlflow_run, "base": base_facts(spec, planned.base)},
         input_key=planned.key,

@@ -19,7 +19,8 @@ from rankops.files import canonical_json, digest_of, write_text
 from rankops.specs import ModelSpec
 from rankops.stages import breadth
 from rankops.stages.tasks import ARTIFACT, CHAMPION, CHECKPOINT, Contenders, Run, Runs, task_stage
-from rankops.store import ArtifactStore
+from rankops.state import LocalState
+from rankops.store import ArtifactStore, fetch_folder
 
 if TYPE_CHECKING:
     from rankops.evaluation.decision_quality import DecisionQuality
@@ -116,6 +117,7 @@ def judge(
             base=base_model(spec, progress).path,
             checkpoint=store.local_path(checkpoint),
             champion=rival.folder if rival else None,
+            first_stage=_first_stage(store, checkpoint),
         )
         evaluation = evaluate_checkpoint(load_dataset(store.local_path(dataset)), contenders, spec, out, progress)
         return {**lineage, "champion": rival.release if rival else "none"}, metric_values(evaluation)
@@ -123,6 +125,14 @@ def judge(
     made, reused = store.find_or_make("evaluation", key, make)
     store.remember(made, digest_of(subject))
     return made, reused
+
+
+def _first_stage(store: ArtifactStore, checkpoint: StoredArtifact) -> Path | None:
+    """The checkpoint that found the candidates on which a ranker was trained."""
+    digest = checkpoint.lineage.get("first_stage")
+    if digest is None:
+        return None
+    return fetch_folder(store.uri("checkpoint", digest), LocalState.current().root / "cache" / "checkpoint" / digest)
 
 
 def metric_values(evaluation: Evaluation) -> dict[str, float]:

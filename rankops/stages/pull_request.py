@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_SYSTEMS = {"challenger": "before compression", "dense": "its vectors alone", "base": "base model", "bm25": "BM25"}
+_SYSTEMS = {"challenger": "before compression", "dense": "its vectors alone", "base": "base model", "bm25": "BM25",
+            "first-stage": "the order of the search"}  # fmt: skip
 """Systems that a reviewer knows by another name than an evaluation does."""
 _TITLES = 3  # of each ranking of a regressed query
 _MB = 1e6

@@ -105,8 +105,7 @@ def _candidates(job: TrainingJob, dataset: Dataset, progress: Progress) -> dict[
     from rankops.training.candidates import split_candidates
 
     progress(f"candidates of the queries among {dataset.catalogue.height:,} products")
-    retriever, longest = job.retriever or job.base_model, job.ranking.max_pair_tokens
-    return split_candidates(dataset, splits, retriever, job.ranking.candidates, max_tokens=longest)
+    return split_candidates(dataset, splits, job.ranking, job.retriever or job.base_model)
 
 
 def _parts(

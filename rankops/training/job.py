@@ -31,7 +31,8 @@ class TrainingJob(BaseModel):
     base_model: Path = Field(description="folder with safetensors weights and a tokenizer")
     retriever: Path | None = Field(
         default=None,
-        description="un-tuned bi-encoder that finds a ranker's candidates; None: base_model, which is one at the start",
+        description="finds a ranker's candidates (see first_stage), else the un-tuned bi-encoder that does so beside "
+        "BM25; None: base_model, which is one at the start",
     )
     dataset: Path = Field(description="dataset folder (rankops.dataset)")
     replay_pairs: Path | None = Field(
@@ -51,7 +52,7 @@ class TrainingJob(BaseModel):
         if self.replay_pairs is not None:
             facts["replay_pairs"] = sha256_file(self.replay_pairs)
         if self.retriever is not None and self.task == "ranking":
-            facts["retriever"] = model_digest(self.retriever)
+            facts["retriever"] = combine_digests(file_digests(self.retriever))
         options = self.hybrid if self.task == "retrieval" else getattr(self, self.task)
         return digest_of({**facts, "task": self.task, "options": options.model_dump(mode="json", exclude_none=True)})
 

@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from rankops.artifacts import StoredArtifact
 from rankops.dataset import Dataset
 from rankops.errors import BadInput
 from rankops.evaluation import probes, reported, slices
@@ -118,6 +119,19 @@ def test_a_rankers_parts_are_part_of_what_a_training_is_remembered_by(tmp_path: 
     plain = spec.model_copy(update={"ranking": spec.ranking.model_copy(update={"features": None, "word_model": None})})
     told = [made.ranking.model_dump(exclude_none=True) for made in (spec, plain)]
     assert {*told[0]} - {*told[1]} == {"features", "word_model"}  # a matcher without them keeps its key
+    assert spec.ranking.first_stage == "retriever" and "first-stage" in spec.gates.floors
+
+
+def test_a_ranker_is_not_trained_without_the_first_stage_that_its_spec_names(tmp_path: Path) -> None:
+    from rankops.stages.checkpoint import _subject
+
+    spec = run("parts of a ranker")["RANKER"]
+    made = StoredArtifact(kind="checkpoint", digest="a" * 64, uri="file:///a", lineage={}, facts={})
+    dataset = made.model_copy(update={"kind": "dataset"})
+    with pytest.raises(BadInput, match="no checkpoint of a first stage is given"):
+        _subject(spec, dataset, "base", None)
+    other = made.model_copy(update={"digest": "b" * 64})
+    assert _subject(spec, dataset, "base", made) != _subject(spec, dataset, "base", other)
 
 
 def test_a_teams_own_files_become_typed_tables(tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_candidates_of_a_split_are_the_first_of_words_and_vectors(graded: Datase
     from rankops.runs import bm25_run, encoder_run
     from rankops.training.torch_encoder import TorchEncoder
 
-    found = split_candidates(graded, ["train", "dev"], tiny_base, 7, max_tokens=48)
+    found = split_candidates(graded, ["train", "dev"], RankingSpec(max_pair_tokens=48, candidates=7), tiny_base)
     ids, texts = graded.catalogue["product_id"].to_list(), graded.product_texts()
     encoder = TorchEncoder(tiny_base, max_query_tokens=48, max_product_tokens=48)
     for split in ("train", "dev"):
@@ -232,7 +232,7 @@ def test_a_ranker_with_chosen_features_and_a_word_model(graded: Dataset, make_jo
     weights = {"lexical.npz": config.blend.lexical, "words.npz": config.blend.words}
     assert set(config.files) == {name for name, weight in weights.items() if weight} != set()
     assert {path.name for path in job.output.glob("*.npz")} == set(config.files)
-    candidates = split_candidates(graded, ["dev"], job.base_model, 10, max_tokens=48)["dev"]
+    candidates = split_candidates(graded, ["dev"], ranking, job.base_model)["dev"]
     dev = dev_data(graded, ranking, spec.training.seed, candidates)
     encoder = load_checkpoint(job.output)
     parts = encoder.parts(dev.pairs)
@@ -262,3 +262,35 @@ def test_a_ranker_reorders_candidates_from_dataset_to_run(
     runs = task_stage("ranking").rank_systems(graded, Contenders(tiny_base, tmp_path / "checkpoint", None), spec, quiet)
     assert set(runs) == {"random", "bm25", "base", "challenger"}
     assert set(runs["challenger"]["q5"]) == {*runs["bm25"]["q5"][:10], *runs["base"]["q5"][:10]}
+
+
+def test_a_ranker_reorders_what_its_first_stage_found(
+    graded: Dataset, make_job: Make, tiny_base: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    from rankops.fusion import Fusion
+    from rankops.runs import search_run
+    from rankops.stages.tasks import Contenders, task_stage
+    from rankops.training.torch_encoder import TorchEncoder
+
+    search = tmp_path / "search"
+    shutil.copytree(tiny_base, search)
+    weights = {"dense": 0.3, "title": 0.7}
+    Fusion("learned", ("title",), 1.2, 0.75, first=weights, weights=weights).save(search)
+    ranking = RankingSpec(max_pair_tokens=48, negatives=4, candidates=10, first_stage="retriever")
+    found = split_candidates(graded, ["train", "dev"], ranking, search)
+    for split in ("train", "dev"):
+        queries = list(graded.split(split).select("query_id", "query").iter_rows())
+        fusion = Fusion("learned", ("title",), 1.2, 0.75, first=weights, weights=weights)
+        assert found[split] == search_run(TorchEncoder(search), fusion, graded, queries, k=10)
+
+    spec = ModelSpec(name="ranker", task="ranking", training=SHORT.training, ranking=ranking)
+    before = make_job(tmp_path / "one", graded, spec, retriever=search).key()
+    (search / "fusion.json").write_text((search / "fusion.json").read_text() + "\n")
+    assert make_job(tmp_path / "one", graded, spec, retriever=search).key() != before  # its words count too
+    train(make_job(tmp_path, graded, spec, retriever=search), quiet)
+    contenders = Contenders(tiny_base, tmp_path / "checkpoint", None, search)
+    runs = task_stage("ranking").rank_systems(graded, contenders, spec, quiet)
+    assert set(runs) == {"random", "bm25", "base", "first-stage", "challenger"}
+    assert sorted(runs["challenger"]["q5"]) == sorted(runs["first-stage"]["q5"][:10])

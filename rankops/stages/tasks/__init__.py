@@ -35,11 +35,15 @@ SEED = 7
 
 @dataclass(frozen=True)
 class Contenders:
-    """Folders of what is compared: the un-tuned base model, the checkpoint, the champion's release (or none)."""
+    """Folders of what is compared: the un-tuned base model, the checkpoint, the champion's release (or none).
+
+    ``first_stage`` is the checkpoint of the retriever whose results a ranker reorders, where its spec names one.
+    """
 
     base: Path
     checkpoint: Path
     champion: Path | None
+    first_stage: Path | None = None
 
 
 class TaskStage(Protocol):

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rankops.encoding import Encoder
     from rankops.release.manifest import ReleaseFacts, ReleaseManifest
 
+FIRST_STAGE = "first-stage"
 _THREADS = 2
 _GOLDEN_DEPTH = 10
 _SELECTION_PAIRS = 2000
@@ -60,7 +61,10 @@ def rank_systems(dataset: Dataset, contenders: Contenders, spec: ModelSpec, prog
         longest = spec.ranking.max_pair_tokens
         return TorchEncoder(contenders.base, max_query_tokens=longest, max_product_tokens=longest)
 
-    runs: Runs = match_floors(dataset, base, progress) if _matches(spec) else _orders(dataset, base(), progress)
+    if _matches(spec):
+        runs: Runs = match_floors(dataset, base, progress)
+    else:
+        runs = _orders(dataset, base(), contenders.first_stage, progress)
     progress("evaluation: the checkpoint's scores of the test pairs")
     runs[CHECKPOINT] = _run(load_checkpoint(contenders.checkpoint), dataset, spec, runs)
     if contenders.champion is not None:
@@ -69,18 +73,24 @@ def rank_systems(dataset: Dataset, contenders: Contenders, spec: ModelSpec, prog
     return runs
 
 
-def _orders(dataset: Dataset, base: Encoder, progress: Progress) -> Runs:
-    """What orders the whole catalogue: random, BM25, the un-tuned bi-encoder. The latter two make the candidates."""
-    from rankops.runs import bm25_run, encoder_run, random_run
+def _orders(dataset: Dataset, base: Encoder, first_stage: Path | None, progress: Progress) -> Runs:
+    """What orders the whole catalogue: random, BM25, the un-tuned bi-encoder, the first stage where there is one."""
+    from rankops.fusion import load_fusion
+    from rankops.runs import bm25_run, encoder_run, random_run, search_run
+    from rankops.training.torch_encoder import TorchEncoder
 
     queries, texts = split_queries(dataset, "test"), dataset.product_texts()
     ids = dataset.catalogue["product_id"].to_list()
     progress(f"evaluation: candidates of {len(queries)} queries among {len(ids):,} products")
-    return {
+    runs = {
         "random": random_run([query_id for query_id, _ in queries], ids, SEED),
         "bm25": bm25_run(queries, texts, ids),
         "base": encoder_run(base, queries, texts, ids, progress=progress),
     }
+    if first_stage is not None:
+        encoder, fusion = TorchEncoder(first_stage), load_fusion(first_stage)
+        runs[FIRST_STAGE] = search_run(encoder, fusion, dataset, queries, progress=progress)
+    return runs
 
 
 def _run(scorer: PairScorer, dataset: Dataset, spec: ModelSpec, orders: Runs) -> Run:
@@ -90,7 +100,8 @@ def _run(scorer: PairScorer, dataset: Dataset, spec: ModelSpec, orders: Runs) ->
     if _matches(spec):
         return match_run(scorer, _threshold(scorer), dataset, "test")
     texts = dict(zip(dataset.catalogue["product_id"].to_list(), dataset.product_texts(), strict=True))
-    candidates = candidates_of([orders["bm25"], orders["base"]], spec.ranking.candidates)
+    found = [orders[FIRST_STAGE]] if FIRST_STAGE in orders else [orders["bm25"], orders["base"]]
+    candidates = candidates_of(found, spec.ranking.candidates)
     return reranked_run(scorer, split_queries(dataset, "test"), texts, candidates)
 
 
