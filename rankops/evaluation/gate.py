@@ -215,7 +215,7 @@ def _above_floor(spec: GateSpec, scores: Scores, challenger: str, floor: str, *,
     verdict = "is better than" if above else "is proven worse than" if below else "is not proven better than"
     spared = proven and not above and not below
     told = (
-        " It is not proven worse either, and better than the champion, which stayed live otherwise." if spared else ""
+        " It is not proven worse either, and it is better than the champion, which would stay live." if spared else ""
     )
     return GateCheck(
         name=f"above-{floor}",
