@@ -63,6 +63,10 @@ FEEDBACK_DEPTH = 20
 FEEDBACK_CANDIDATES = 1000
 """Best products of the first pass that are compared with it; the others' feedback is 0."""
 
+OWN = 0.3
+"""Impact of a taught word that stands in the product itself. Chosen on the dev queries of the generated shop, before
+and after its drift: nDCG@10 .928 and .842; .1 less, .4 more, or nothing at all cost .01 to .04."""
+
 _EVERYTHING = "+".join(TEXT_COLUMNS)
 _REBUILD = "rematerialize the quantized artifact; if this is a release, roll back to the last one that verified"
 
@@ -77,7 +81,9 @@ class Fusion:
 
     ``taught`` is ``{product word: {query word: chance}}``, learned from what was right
     (:mod:`rankops.training.pair_words`). With it the last field is ``taught``: the words that a product is asked for
-    with beyond its own, each with the sum of the chances that the product's words give it, 1 at most (IBM's Model 1).
+    with, each with the sum of the chances that the product's words give it, 1 at most (IBM's Model 1). A word of its
+    own counts :data:`OWN`: were it nothing, what resembles orange shelves would stand before them in a search for
+    "orange".
     """
 
     method: Method
@@ -98,10 +104,11 @@ class Fusion:
         return {name: field_texts(products, name) for name in self.fields if name != TAUGHT}
 
     def taught_words(self, products: Sequence[Mapping[str, Any]]) -> list[dict[str, float]] | None:
-        """For each product the words that it is asked for with beyond its own; None where nothing was taught."""
+        """For each product the words that it is asked for with, and their impacts; None where nothing was taught."""
         if TAUGHT not in self.fields:
             return None
-        return [_taught(self.taught, set(own)) for own in every_word(products)]
+        known = {asked for of_word in self.taught.values() for asked in of_word}
+        return [_taught(self.taught, set(own), known) for own in every_word(products)]
 
     def index(self, products: Sequence[Mapping[str, Any]]) -> LexicalIndex:
         """The lexical index of products, in their order."""
@@ -290,8 +297,8 @@ def every_word(products: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     return [words(text) for text in field_texts(products, _EVERYTHING)]
 
 
-def _taught(taught: Mapping[str, Mapping[str, float]], own: set[str]) -> dict[str, float]:
-    found: dict[str, float] = {}
+def _taught(taught: Mapping[str, Mapping[str, float]], own: set[str], known: set[str]) -> dict[str, float]:
+    found: dict[str, float] = dict.fromkeys(sorted(own & known), OWN)
     for word in sorted(own & taught.keys()):  # in one order, or sums would differ in their last digit
         for asked, chance in taught[word].items():
             if asked not in own:

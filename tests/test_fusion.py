@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rankops.errors import IntegrityError
-from rankops.fusion import FUSION, Fusion, Hybrid, load_fusion, top_rows
+from rankops.fusion import FUSION, OWN, Fusion, Hybrid, load_fusion, top_rows
 
 PRODUCTS = [
     {"product_id": f"p{i}", "title": title} for i, title in enumerate(["red lamp", "blue lamp", "lamp", "sofa"])
@@ -85,7 +85,7 @@ def test_a_product_is_found_by_what_people_call_it() -> None:
         top_rows(scores, 4).tolist() == [1, 0, 2, 3]
         and scores[3] == 0 == PLAIN.over(PRODUCTS).lexical.match("glow").best.max()
     )
-    assert TAUGHT.taught_words([{"product_id": "p", "title": "lamp that can glow"}]) == [{}]  # it says so itself
+    assert TAUGHT.taught_words([{"product_id": "p", "title": "red lamp that can glow"}]) == [{"glow": OWN}]
     assert TAUGHT.source_of(PRODUCTS) == TAUGHT.index(PRODUCTS).source != PLAIN.index(PRODUCTS).source
 
 
