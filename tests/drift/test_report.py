@@ -130,6 +130,18 @@ def test_columns_without_values_are_left_out() -> None:
     assert "<html" in html
 
 
+def test_the_page_says_drifted_where_one_column_is() -> None:
+    rows = {name: [None] * 400 for name in SCHEMA} | {
+        "query_tokens": [float(i % 4) for i in range(400)],
+        "query_length": [float(i % 9) for i in range(400)],
+        "clicked": ["yes", "no"] * 200,
+    }
+    before = pl.DataFrame(rows, schema=SCHEMA)
+    columns, html = column_drift(before, before.with_columns(pl.col("query_length") + 9))
+    assert sum(column.drifted for column in columns) == 1
+    assert "Dataset Drift is detected" in html and "is NOT detected" in column_drift(before, before)[1]
+
+
 def test_drift_that_evidently_sees_and_nobody_explains_is_said_so() -> None:
     moved = ColumnDrift(column="query_length", method="wasserstein", score=0.4, threshold=0.1, drifted=True)
     still = ColumnDrift(column="clicked", method="jensenshannon", score=0.0, threshold=0.1, drifted=False)
