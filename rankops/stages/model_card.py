@@ -81,6 +81,9 @@ def _head(records: CardRecords) -> str:
         "made for": str(records.artifact.facts["target"]),
         "data": f"{spec.dataset} (`{records.dataset.digest[:12]}`)",
     }
+    if first := records.checkpoint.lineage.get("first_stage"):
+        found_by = f"{spec.ranking.first_stage} (checkpoint `{first[:12]}`)"
+        rows["what it reorders"] = f"the first {spec.ranking.candidates} results of {found_by}"
     return f"# Model card: {spec.name}\n\n{_WHAT[spec.task]}{about}\n\n{_pairs(rows)}"
 
 

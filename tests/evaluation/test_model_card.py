@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from rankops.evaluation.probes import with_probes
 from rankops.release.bundle import Content, assemble
 from rankops.release.golden import Golden, GoldenInference, GoldenRequest
 from rankops.release.manifest import MODEL_CARD, read_manifest
-from rankops.specs import BaseModelSpec, EvaluationSpec, GateSpec, ModelSpec, TrainingSpec
+from rankops.specs import BaseModelSpec, EvaluationSpec, GateSpec, ModelSpec, RankingSpec, TrainingSpec
 from rankops.stages.model_card import CardRecords, licence_of, model_card
 from rankops.training.job import TrainingResult
 from tests.evaluation.rich_shop import rich_shop
@@ -148,6 +149,16 @@ def test_the_card_names_the_features_that_training_kept(records: CardRecords) ->
     chosen = records.checkpoint.model_copy(update={"facts": facts})
     card = model_card(CardRecords(SPEC, records.dataset, chosen, records.artifact, records.evaluation))
     assert "1 of 2, chosen on train: words shared" in card and "1 of 2" not in model_card(records)
+
+
+def test_the_card_says_what_a_ranker_reorders(records: CardRecords) -> None:
+    ranking = RankingSpec(first_stage="retriever", candidates=40)
+    lineage = {**records.checkpoint.lineage, "first_stage": "ab" * 32}
+    checkpoint = records.checkpoint.model_copy(update={"lineage": lineage})
+    spec = records.spec.model_copy(update={"task": "ranking", "ranking": ranking})
+    card = model_card(replace(records, spec=spec, checkpoint=checkpoint))
+    assert "the first 40 results of retriever (checkpoint `abababababab`)" in card
+    assert "what it reorders" not in model_card(records)
 
 
 def test_the_card_is_a_file_of_the_release_and_changes_its_digest(tmp_path: Path) -> None:
