@@ -2,7 +2,7 @@
 
 from dagster import AssetDep, AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, MaterializeResult, asset
 
-from assets.metadata import artifact, training_metadata
+from assets.metadata import materialized, training_metadata
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec, Task
 from rankops.store import ArtifactStore
@@ -46,7 +46,7 @@ def checkpoint_asset(spec: ModelSpec) -> AssetsDefinition:
         reused = made is not None
         if made is None:
             made = _train(context, spec, dataset, found_by, store, gitops, trainer, tracking)
-        return MaterializeResult(value=made, metadata={**training_metadata(made), **artifact(made, reused=reused)})
+        return materialized(made, training_metadata(made), reused=reused)
 
     return checkpoint
 

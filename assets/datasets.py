@@ -22,7 +22,7 @@ from dagster import (
 )
 from pydantic import Field
 
-from assets.metadata import artifact
+from assets.metadata import materialized
 from rankops.artifacts import StoredArtifact
 from rankops.errors import BadInput
 from resources.cluster import Cluster
@@ -125,7 +125,7 @@ def dataset_asset(dataset: str, *, collected: bool = True) -> AssetsDefinition:
                 raise BadInput(f"no folder is named for the dataset {dataset}", "name it in the resource `imported`")
             made, reused = _assembled(context, config, shop, opened, dataset)
         found = leaks(load_dataset(opened.local_path(made)).queries)
-        yield MaterializeResult(value=made, metadata={**_facts(made), **artifact(made, reused=reused)})
+        yield materialized(made, _facts(made), reused=reused)
         yield AssetCheckResult(
             check_name="splits_leak_free",
             passed=not found,

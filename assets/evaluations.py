@@ -13,7 +13,7 @@ from dagster import (
     asset,
 )
 
-from assets.metadata import artifact, evaluation_metadata, evaluation_pictures, gate_result
+from assets.metadata import evaluation_metadata, evaluation_pictures, gate_result, materialized
 from rankops.artifacts import StoredArtifact
 from rankops.specs import LABELS, ModelSpec
 from resources.gitops import GitOps
@@ -63,9 +63,7 @@ def evaluation_asset(spec: ModelSpec) -> AssetsDefinition:
                 run.log_bytes(f"{name}.png", png)
         for reason in evaluation.decision.reasons:
             context.log.info(f"gate: {reason}")
-        yield MaterializeResult(
-            value=made, metadata={**evaluation_metadata(evaluation, pictures), **artifact(made, reused=reused)}
-        )
+        yield materialized(made, evaluation_metadata(evaluation, pictures), reused=reused)
         yield gate_result("gate", evaluation.decision)
 
     return evaluation

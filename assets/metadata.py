@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dagster import AssetCheckResult, MetadataValue
+from dagster import AssetCheckResult, DataVersion, MaterializeResult, MetadataValue
 
 from rankops.artifacts import StoredArtifact
 from rankops.specs import LABELS
@@ -66,6 +66,18 @@ def artifact(reference: StoredArtifact, *, reused: bool | None = None) -> dict[s
     if reused is not None:
         shown["reused"] = MetadataValue.bool(reused)
     return shown
+
+
+def materialized(
+    made: StoredArtifact, shown: Mapping[str, MetadataValue], *, reused: bool
+) -> MaterializeResult[StoredArtifact]:
+    """What an asset yields that is an artifact.
+
+    Its digest is the data version: where the same content was made or found again, the UI does not call what was made
+    of it unsynced.
+    """
+    metadata = {**shown, **artifact(made, reused=reused)}
+    return MaterializeResult(value=made, data_version=DataVersion(made.digest), metadata=metadata)
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, MetadataValue]:

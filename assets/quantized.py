@@ -13,7 +13,7 @@ from dagster import (
     asset,
 )
 
-from assets.metadata import artifact, compression_metadata, evaluation_metadata, evaluation_pictures, gate_result
+from assets.metadata import compression_metadata, evaluation_metadata, evaluation_pictures, gate_result, materialized
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec
 from resources.store import Store
@@ -53,13 +53,10 @@ def quantized_asset(spec: ModelSpec) -> AssetsDefinition:
         made, reused = build(opened, spec, QuantizedInputs(dataset, checkpoint, evaluation), context.log.info)
         folder = opened.local_path(made)
         judged = load_evaluation(folder / "evaluation")
-        yield MaterializeResult(
-            value=made,
-            metadata={
-                **compression_metadata(folder),
-                **evaluation_metadata(judged, evaluation_pictures(judged)),
-                **artifact(made, reused=reused),
-            },
+        yield materialized(
+            made,
+            {**compression_metadata(folder), **evaluation_metadata(judged, evaluation_pictures(judged))},
+            reused=reused,
         )
         yield gate_result("gate_after_compression", judged.decision)
         yield gate_result("quality_budget", GateDecision.model_validate(made.facts["compression_gate"]))

@@ -2,7 +2,7 @@
 
 from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, MaterializeResult, asset
 
-from assets.metadata import advice_metadata, artifact, release_metadata
+from assets.metadata import advice_metadata, materialized, release_metadata
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec
 from resources.store import Store
@@ -52,7 +52,6 @@ def release_asset(spec: ModelSpec) -> AssetsDefinition:
         if not reused and manifest.mlflow_run is not None:
             tracking.open(manifest.mlflow_run).log_bytes(MODEL_CARD, card)
         advice = advice_metadata(manifest, spec, opened.local_path(dataset))
-        shown = {**release_metadata(manifest, card.decode()), **advice, **artifact(made, reused=reused)}
-        return MaterializeResult(value=made, metadata=shown)
+        return materialized(made, {**release_metadata(manifest, card.decode()), **advice}, reused=reused)
 
     return release

@@ -2,7 +2,7 @@
 
 from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, MaterializeResult, asset
 
-from assets.metadata import artifact, search_metadata
+from assets.metadata import materialized, search_metadata
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec
 from rankops.stages.search import PlannedSearch
@@ -34,9 +34,7 @@ def search_asset(spec: ModelSpec) -> AssetsDefinition:
         reused = made is not None
         if made is None:
             made = _search(context, spec, dataset, planned, store, trainer, tracking)
-        return MaterializeResult(
-            value=made, metadata={**search_metadata(spec, opened, made), **artifact(made, reused=reused)}
-        )
+        return materialized(made, search_metadata(spec, opened, made), reused=reused)
 
     return search
 
