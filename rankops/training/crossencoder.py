@@ -32,7 +32,7 @@ from rankops.pair_tokens import PairTokenizer
 from rankops.release.manifest import STORE_MARKER
 from rankops.specs import ModelSpec, RankingSpec
 from rankops.torch_cross_encoding import BATCH_TOKENS, load_checkpoint, load_network, logits_of, token_types
-from rankops.training.crossencoder_data import Candidates, JudgedPairs, dev_data, dev_metric, training_data
+from rankops.training.crossencoder_data import Candidates, JudgedPairs, dev_data, dev_metric, dev_orders, training_data
 from rankops.training.job import Progress, ShouldStop, TrainingJob, TrainingResult, never_stop
 from rankops.training.pair_ensemble import fit_lexical
 from rankops.training.pair_words import fit_words
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["recalibrate", "train"]
 
 _BEFORE = "before.json"
+_NETWORK = "neural"
 _LEAST_SLOPE = 1e-3
 METRICS = {"match": "average precision", "graded": "nDCG@10"}
 
@@ -230,19 +231,37 @@ def _calibrated(encoder: CrossEncoder, dev: JudgedPairs, spec: RankingSpec) -> P
     """Weights and threshold from the dev split, which no part has learned from."""
     parts = encoder.parts(dev.pairs)
     if spec.objective == "graded":
-        return replace(encoder.config, blend=_ordering(parts, dev, spec))
+        return replace(encoder.config, blend=_ordering(parts, dev))
     blend = Blend(**fit_logistic(parts, dev.targets))
     threshold, _ = best_threshold(dev.labels, blend.probabilities(parts))
     return replace(encoder.config, blend=blend, threshold=min(threshold, 1.0))
 
 
-def _ordering(parts: Mapping[str, NDArray[np.float64]], dev: JudgedPairs, spec: RankingSpec) -> Blend:
+def _ordering(parts: Mapping[str, NDArray[np.float64]], dev: JudgedPairs) -> Blend:
     """The mixture that orders best, as a probability: log-loss alone would weigh sure pairs, not the first ten."""
-    shares = best_shares(parts, lambda scores: dev_metric(dev, scores, spec))
-    mixed = np.asarray(sum(shares[name] * values for name, values in parts.items()))
+    shares = _shares(parts, dev)
+    mixed = _mixed(parts, shares)
     fitted = fit_logistic({"mixed": mixed}, dev.targets)
     slope = max(fitted["mixed"], _LEAST_SLOPE)  # more is never worse, whatever few dev pairs say
     return Blend(**{name: slope * share for name, share in shares.items()}, bias=fitted["bias"])
+
+
+def _shares(parts: Mapping[str, NDArray[np.float64]], dev: JudgedPairs) -> dict[str, float]:
+    """The best mixture; without the network where that is not clearly worse.
+
+    The network is nearly all of a pair's cost: its gain must exceed one standard error of the paired difference.
+    """
+    shares = best_shares(parts, lambda scores: float(dev_orders(dev, scores).mean()))
+    others = {name: values for name, values in parts.items() if name != _NETWORK}
+    if not others or not shares[_NETWORK]:
+        return shares
+    without = best_shares(others, lambda scores: float(dev_orders(dev, scores).mean()))
+    gain = dev_orders(dev, _mixed(parts, shares)) - dev_orders(dev, _mixed(others, without))
+    return shares if gain.mean() > gain.std() / np.sqrt(len(gain)) else {_NETWORK: 0.0, **without}
+
+
+def _mixed(parts: Mapping[str, NDArray[np.float64]], shares: Mapping[str, float]) -> NDArray[np.float64]:
+    return np.asarray(sum(shares[name] * values for name, values in parts.items()))
 
 
 def recalibrate(

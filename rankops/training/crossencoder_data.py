@@ -111,12 +111,18 @@ def dev_data(dataset: Dataset, spec: RankingSpec, seed: int, candidates: Candida
 
 
 def dev_metric(dev: JudgedPairs, scores: NDArray[np.float64], spec: RankingSpec) -> float:
-    """What picks the best step: average precision (match), or mean nDCG@10 of the candidates' order (graded).
-
-    The ideal order is that of every judged product, also of those that no candidate list holds.
-    """
+    """What picks the best step: average precision (match), or mean nDCG@10 of the candidates' order (graded)."""
     if spec.objective == "match":
         return average_precision(dev.labels, scores)
+    return float(dev_orders(dev, scores).mean())
+
+
+def dev_orders(dev: JudgedPairs, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """nDCG@10 of the candidates' order for each dev query with a relevant product.
+
+    The ideal order is that of every judged product, also of those that no candidate list holds. Raises
+    :class:`BadInput` where there is no such query.
+    """
     rows_of: dict[str, list[int]] = {}
     for row, query_id in enumerate(dev.query_ids):
         rows_of.setdefault(query_id, []).append(row)
@@ -128,7 +134,7 @@ def dev_metric(dev: JudgedPairs, scores: NDArray[np.float64], spec: RankingSpec)
             values.append(ndcg_at_10(np.argsort(-scores[rows], kind="stable"), grades))
     if not values:
         raise BadInput("no dev query has a product above grade 0", "judge some dev queries")
-    return float(np.mean(values))
+    return np.array(values, dtype=np.float64)
 
 
 def _as_asked(dataset: Dataset, judged: JudgedPairs, candidates: Candidates) -> JudgedPairs:

@@ -294,3 +294,20 @@ def test_a_ranker_reorders_what_its_first_stage_found(
     runs = task_stage("ranking").rank_systems(graded, contenders, spec, quiet)
     assert set(runs) == {"random", "bm25", "base", "first-stage", "challenger"}
     assert sorted(runs["challenger"]["q5"]) == sorted(runs["first-stage"]["q5"][:10])
+
+
+def test_the_network_must_clearly_better_the_order_to_be_kept() -> None:
+    from rankops.training.crossencoder import _shares
+    from rankops.training.crossencoder_data import JudgedPairs
+
+    rng = np.random.default_rng(3)
+    queries, page = 60, 12
+    targets = (rng.random((queries, page)) < 0.3).astype(float)
+    targets[:, 0] = 1.0
+    ids = [f"q{row:02d}" for row in range(queries) for _ in range(page)]
+    dev = JudgedPairs(ids, [("a", "b")] * len(ids), targets.ravel())
+    words = dev.targets + rng.normal(0, 0.5, len(ids))
+    knowing, guessing = dev.targets + rng.normal(0, 0.5, len(ids)), rng.normal(0, 1, len(ids))
+    assert _shares({"neural": knowing, "words": words}, dev)["neural"] > 0
+    assert _shares({"neural": guessing, "words": words}, dev)["neural"] == 0
+    assert _shares({"neural": guessing}, dev)["neural"] > 0  # there is nothing else
