@@ -12,9 +12,10 @@ from rankops.errors import BadInput, IntegrityError, ProvenanceMismatch
 from rankops.files import digest_of, write_text
 from rankops.specs import ModelSpec
 from rankops.stages.evaluation import Champion
+from rankops.stages.fetched import fetched
 from rankops.stages.replay import PAIRS, champions_dataset, write_pairs
 from rankops.state import LocalState
-from rankops.store import ArtifactStore, fetch_folder
+from rankops.store import ArtifactStore
 
 if TYPE_CHECKING:
     from rankops.training.base_models import ResolvedBase
@@ -133,7 +134,7 @@ def _champions_checkpoint(store: ArtifactStore, spec: ModelSpec, champion: Champ
         return None
     uri = store.uri("checkpoint", champion.checkpoint)
     try:
-        return fetch_folder(uri, LocalState.current().root / "cache" / "checkpoint" / champion.checkpoint)
+        return fetched(uri, "checkpoint", champion.checkpoint)
     except IntegrityError:  # another store made it: the base model is a sound start too
         return None
 

@@ -19,10 +19,11 @@ from rankops.overlays.mirror import GitRemote
 from rankops.overlays.transaction import Render, Target, Validate
 from rankops.specs import EnvironmentSpec, ModelSpec
 from rankops.stages.evaluation import Champion
+from rankops.stages.fetched import fetched
 from rankops.stages.pull_request import Evidence
 from rankops.stages.quantized import serving_target
 from rankops.state import REPOSITORY, LocalState
-from rankops.store import ArtifactStore, fetch_folder
+from rankops.store import ArtifactStore
 
 if TYPE_CHECKING:
     from rankops.forge.protocol import Forge
@@ -75,7 +76,7 @@ def champion_of(remote: GitRemote, spec: ModelSpec, environment: EnvironmentSpec
     pin = current_pin(remote, Target(environment.name, spec.name, environment.branch))
     if pin is None:
         return None
-    folder = fetch_folder(pin.uri, LocalState.current().root / "cache" / "release" / pin.release)
+    folder = fetched(pin.uri, "release", pin.release)
     verify(folder, public_key, pin.release)
     return Champion(release=pin.release, checkpoint=pin.checkpoint, folder=folder)
 

@@ -13,8 +13,9 @@ from rankops.errors import BadInput
 from rankops.files import digest_of
 from rankops.specs import ModelSpec
 from rankops.stages.evaluation import Champion
+from rankops.stages.fetched import fetched
 from rankops.state import LocalState
-from rankops.store import ArtifactStore, fetch_folder
+from rankops.store import ArtifactStore
 
 if TYPE_CHECKING:
     from rankops.drift.report import DriftReport
@@ -80,8 +81,7 @@ def traffic_of(store: ArtifactStore, reference: StoredArtifact) -> Traffic:
 def reference_traffic(store: ArtifactStore, manifest: ReleaseManifest) -> Traffic:
     """The tables of the dataset that a release was trained on."""
     digest = manifest.dataset.digest
-    folder = fetch_folder(store.uri("dataset", digest), LocalState.current().root / "cache" / "dataset" / digest)
-    return _read(folder)
+    return _read(fetched(store.uri("dataset", digest), "dataset", digest))
 
 
 def _read(folder: Path) -> Traffic:

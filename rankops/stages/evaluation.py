@@ -18,9 +18,9 @@ from rankops.errors import BadInput
 from rankops.files import canonical_json, digest_of, write_text
 from rankops.specs import ModelSpec
 from rankops.stages import breadth
+from rankops.stages.fetched import fetched
 from rankops.stages.tasks import ARTIFACT, CHAMPION, CHECKPOINT, Contenders, Run, Runs, task_stage
-from rankops.state import LocalState
-from rankops.store import ArtifactStore, fetch_folder
+from rankops.store import ArtifactStore
 
 if TYPE_CHECKING:
     from rankops.evaluation.decision_quality import DecisionQuality
@@ -130,9 +130,7 @@ def judge(
 def _first_stage(store: ArtifactStore, checkpoint: StoredArtifact) -> Path | None:
     """The checkpoint that found the candidates on which a ranker was trained."""
     digest = checkpoint.lineage.get("first_stage")
-    if digest is None:
-        return None
-    return fetch_folder(store.uri("checkpoint", digest), LocalState.current().root / "cache" / "checkpoint" / digest)
+    return None if digest is None else fetched(store.uri("checkpoint", digest), "checkpoint", digest)
 
 
 def metric_values(evaluation: Evaluation) -> dict[str, float]:

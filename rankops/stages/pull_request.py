@@ -11,7 +11,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rankops.artifacts import StoredArtifact
+from rankops.artifacts import Kind, StoredArtifact
 from rankops.errors import RankopsError
 from rankops.overlays.deploy import plain_facts
 from rankops.overlays.layout import OverlayLayout
@@ -19,9 +19,9 @@ from rankops.overlays.references import paths_read
 from rankops.specs import ENVIRONMENTS, LABELS, ModelSpec
 from rankops.stages.capacity import expected_peak
 from rankops.stages.cost import Prices, asked_by
+from rankops.stages.fetched import fetched
 from rankops.stages.verified import verification_of
-from rankops.state import LocalState
-from rankops.store import ArtifactStore, fetch_folder
+from rankops.store import ArtifactStore
 
 if TYPE_CHECKING:
     from rankops.evaluation.bootstrap import Interval
@@ -260,8 +260,8 @@ def _evaluation(store: ArtifactStore, release: StoredArtifact) -> Evaluation:
     return load_evaluation(_fetch(store, "artifact", release.lineage["artifact"]) / "evaluation")
 
 
-def _fetch(store: ArtifactStore, kind: Any, digest: str) -> Path:
-    return fetch_folder(store.uri(kind, digest), LocalState.current().root / "cache" / kind / digest)
+def _fetch(store: ArtifactStore, kind: Kind, digest: str) -> Path:
+    return fetched(store.uri(kind, digest), kind, digest)
 
 
 def _days(manifest: ReleaseManifest) -> dict[str, str]:

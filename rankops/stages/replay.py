@@ -11,8 +11,8 @@ from rankops.errors import IntegrityError
 from rankops.files import write_bytes
 from rankops.specs import ModelSpec
 from rankops.stages.evaluation import Champion
-from rankops.state import LocalState
-from rankops.store import ArtifactStore, fetch_folder
+from rankops.stages.fetched import fetched
+from rankops.store import ArtifactStore
 
 Progress = Callable[[str], None]
 PAIRS = "replay.parquet"
@@ -31,8 +31,7 @@ def champions_dataset(
     if not spec.training.replay or digest == dataset.digest:
         return None
     try:
-        cache = LocalState.current().root / "cache" / "dataset" / digest
-        return digest, fetch_folder(store.uri("dataset", digest), cache)
+        return digest, fetched(store.uri("dataset", digest), "dataset", digest)
     except IntegrityError:
         progress(f"no replay: the store does not hold the champion's data set {digest[:12]}")
         return None

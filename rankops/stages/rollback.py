@@ -20,9 +20,10 @@ from rankops.overlays.rollback import RollbackOutcome, RollbackRequest, came_bac
 from rankops.overlays.rollback_decision import NAMED, RollbackAttempt, Situation, names
 from rankops.overlays.transaction import Render, Standing, Target, Validate
 from rankops.specs import EnvironmentSpec
+from rankops.stages.fetched import fetched
 from rankops.stages.verified import was_verified
 from rankops.state import LocalState
-from rankops.store import ArtifactStore, fetch_folder
+from rankops.store import ArtifactStore
 
 if TYPE_CHECKING:
     from rankops.forge.protocol import Forge
@@ -211,7 +212,7 @@ class _Evidence:
         from rankops.release.manifest import read_manifest
 
         state = LocalState.current()
-        folder = fetch_folder(pin.uri, state.root / "cache" / "release" / pin.release)
+        folder = fetched(pin.uri, "release", pin.release)
         # It was seen to serve here, so its target fits, whatever the model spec has come to ask for since.
         target = read_manifest(folder).target
         verify_evidence(folder, public_key=state.public_key, pin=pin, quarantine=quarantine, target=target)

@@ -12,9 +12,8 @@ from rankops.overlays.history import current
 from rankops.overlays.mirror import GitRemote
 from rankops.overlays.transaction import Target
 from rankops.specs import EnvironmentSpec, ModelSpec
+from rankops.stages.fetched import fetched
 from rankops.stages.live import LiveService
-from rankops.state import LocalState
-from rankops.store import fetch_folder
 
 if TYPE_CHECKING:
     from rankops.serving.verification import VerificationReport
@@ -24,7 +23,7 @@ Progress = Callable[[str], None]
 
 def release_folder(deployed: DeployRecord) -> Path:
     """A local copy of the release that was pinned."""
-    return fetch_folder(deployed.release_uri, LocalState.current().root / "cache" / "release" / deployed.release)
+    return fetched(deployed.release_uri, "release", deployed.release)
 
 
 def commit_to_verify(remote: GitRemote, environment: EnvironmentSpec, deployed: DeployRecord) -> str | None:

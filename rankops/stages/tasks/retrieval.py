@@ -211,11 +211,10 @@ class _Asked:
 
     def rank(self, encoder: Encoder, fusion: Fusion | None, vectors: np.ndarray | None = None) -> Run:
         """The top 100 of each query; ``vectors`` (N, d) saves encoding the products again."""
-        from rankops.runs import encoder_run, hybrid_run
+        from rankops.runs import encoder_run
 
-        if fusion is None:
-            return encoder_run(encoder, self.queries, self.texts, self.ids, product_vectors=vectors)
-        return hybrid_run(encoder, self._over(fusion), self.queries, self.texts, self.ids, product_vectors=vectors)
+        hybrid = None if fusion is None else self._over(fusion)
+        return encoder_run(encoder, self.queries, self.texts, self.ids, hybrid=hybrid, product_vectors=vectors)
 
     def _over(self, fusion: Fusion) -> Hybrid:
         key = digest_of([fusion.fields, fusion.k1, fusion.b, fusion.taught])
