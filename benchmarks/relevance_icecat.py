@@ -42,7 +42,7 @@ from rankops.evaluation.metrics import judged_at, per_query
 from rankops.files import combine_digests, digest_of, file_digests, sha256_file, staged_directory, write_bytes
 from rankops.fusion import Fusion, Hybrid, load_fusion
 from rankops.lexical import field_texts
-from rankops.runs import bm25_run, encoder_run, hybrid_run, random_run
+from rankops.runs import bm25_run, encoder_run, random_run
 from rankops.specs import BaseModelSpec, HybridSpec, TrainingSpec
 from rankops.text import product_texts
 
@@ -211,9 +211,8 @@ class Ranker:
 
         def rank(fusion: Fusion | None, **options: Any) -> dict[str, list[str]]:
             shop = (self.queries, self.texts.texts, self.texts.ids)
-            if fusion is None:
-                return encoder_run(encoder, *shop, **given, **options)
-            return hybrid_run(encoder, self.texts.hybrid(fusion), *shop, **given, **options)
+            hybrid = None if fusion is None else self.texts.hybrid(fusion)
+            return encoder_run(encoder, *shop, hybrid=hybrid, **given, **options)
 
         return {name: self._both(partial(rank, fusion)) for name, fusion in fusions.items()}
 

@@ -26,6 +26,8 @@ from rankops.errors import BadInput
 from rankops.files import write_json
 from rankops.text import product_texts
 
+BEST_GRADE = 3
+"""The highest grade of a judgement; 0 is irrelevant."""
 Split = Literal["train", "dev", "test"]
 
 COLUMNS: dict[str, dict[str, pl.DataType]] = {

@@ -77,6 +77,7 @@ def encoder_run(
     product_texts: Sequence[str],
     product_ids: Sequence[str],
     *,
+    hybrid: Hybrid | None = None,
     k: int = 100,
     product_vectors: NDArray[np.float32] | None = None,
     candidates: Candidates | None = None,
@@ -84,52 +85,25 @@ def encoder_run(
 ) -> RankedLists:
     """Exact search by inner product of the encoder's L2-normalized vectors, i.e. by cosine similarity.
 
-    ``product_vectors`` (n, d), in the order of ``product_ids``, saves encoding the products again. Raises
-    :class:`BadInput` when texts, ids or vectors differ in number.
+    With ``hybrid`` by the fused score of vectors and words (see :mod:`rankops.fusion`), as the server answers; the
+    products must then be in the order of its lexical index, which is that of their ids. ``product_vectors`` (n, d), in
+    the order of ``product_ids``, saves encoding the products again. Raises :class:`BadInput` when texts, ids, vectors
+    or the lexical index differ in number or order.
     """
     ids = _checked_ids(product_texts, product_ids)
-    order = np.argsort(ids, kind="stable")
-    scores = _cosines(encoder, queries, product_texts, product_vectors, order, progress)
-    return _rank(queries, (np.round(row, DIGITS) for row in scores), ids[order], k=k, candidates=candidates)
-
-
-def hybrid_run(
-    encoder: Encoder,
-    hybrid: Hybrid,
-    queries: Queries,
-    product_texts: Sequence[str],
-    product_ids: Sequence[str],
-    *,
-    k: int = 100,
-    product_vectors: NDArray[np.float32] | None = None,
-    candidates: Candidates | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> RankedLists:
-    """Exact search by the fused score of vectors and words (see :mod:`rankops.fusion`), as the server answers.
-
-    The products must be in the order of the hybrid's lexical index, which is that of their ids. Otherwise as
-    :func:`encoder_run`.
-    """
-    ids = _checked_ids(product_texts, product_ids)
-    if len(ids) != len(hybrid.lexical) or np.any(ids[1:] < ids[:-1]):
+    if hybrid is not None and (len(ids) != len(hybrid.lexical) or np.any(ids[1:] < ids[:-1])):
         raise BadInput(
             f"{len(ids)} products for a lexical index of {len(hybrid.lexical)}, or they are not sorted by id",
             "index the same products, sorted by id",
         )
-    if product_vectors is None:
-        if progress is not None:
-            progress(f"encoding {len(product_texts):,} products")
-        product_vectors = encoder.encode(product_texts, role="product")
-    vectors = np.ascontiguousarray(product_vectors, dtype=np.float32)
-    place = {} if candidates is None else {name: position for position, name in enumerate(ids.tolist())}
-
-    def scores() -> Iterator[NDArray[np.float32]]:
-        cosines = _cosines(encoder, queries, product_texts, vectors, np.arange(len(ids)), progress)
-        for (query_id, text), row in zip(queries, cosines, strict=True):
-            pool = () if candidates is None else _positions(place, candidates.get(query_id, ()), query_id)
-            yield hybrid.scores(text, row, vectors, also=pool)
-
-    return _rank(queries, scores(), ids, k=k, candidates=candidates)
+    order = np.argsort(ids, kind="stable")
+    ids, vectors = ids[order], _vectors(encoder, product_texts, product_vectors, progress)[order]
+    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    cosines = _cosines(encoder, queries, vectors)
+    scores: Iterator[NDArray[np.float32]] = (np.round(row, DIGITS) for row in cosines)
+    if hybrid is not None:
+        scores = _fused(hybrid, queries, cosines, vectors, ids, candidates)
+    return _rank(queries, scores, ids, k=k, candidates=candidates)
 
 
 def search_run(
@@ -146,9 +120,8 @@ def search_run(
 
     products = list(dataset.catalogue.sort("product_id").iter_rows(named=True))
     texts, ids = product_texts(products), [str(product["product_id"]) for product in products]
-    if fusion is None:
-        return encoder_run(encoder, queries, texts, ids, k=k, progress=progress)
-    return hybrid_run(encoder, fusion.over(products), queries, texts, ids, k=k, progress=progress)
+    hybrid = None if fusion is None else fusion.over(products)
+    return encoder_run(encoder, queries, texts, ids, hybrid=hybrid, k=k, progress=progress)
 
 
 def candidates_of(runs: Sequence[RankedLists], depth: int) -> RankedLists:
@@ -160,31 +133,48 @@ def candidates_of(runs: Sequence[RankedLists], depth: int) -> RankedLists:
     }
 
 
-def _cosines(
+def _vectors(
     encoder: Encoder,
-    queries: Queries,
     product_texts: Sequence[str],
-    product_vectors: NDArray[np.float32] | None,
-    order: NDArray[np.intp],
+    given: NDArray[np.float32] | None,
     progress: Callable[[str], None] | None,
-) -> Iterator[NDArray[np.float32]]:
-    """For each query the cosine of every product, (n,), in ``order``."""
-    if product_vectors is None:
+) -> NDArray[np.float32]:
+    """The products' vectors ``(n, d)``: those that were given, or encoded now."""
+    if given is None:
         if progress is not None:
             progress(f"encoding {len(product_texts):,} products")
-        product_vectors = encoder.encode(product_texts, role="product")
-    if len(product_vectors) != len(product_texts):
+        given = encoder.encode(product_texts, role="product")
+    if len(given) != len(product_texts):
         raise BadInput(
-            f"{len(product_vectors)} product vectors for {len(product_texts)} products",
+            f"{len(given)} product vectors for {len(product_texts)} products",
             "encode the products again with this encoder",
         )
+    return given
+
+
+def _cosines(encoder: Encoder, queries: Queries, vectors: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """For each query the cosine of every product, (n,), in the order of ``vectors`` (n, d)."""
     if not queries:
         return
     query_vectors = encoder.encode([normalize_query(text) for _, text in queries], role="query")
-    matrix = np.ascontiguousarray(product_vectors[order], dtype=np.float32)
-    rows = max(1, _BLOCK // max(1, len(matrix)))
+    rows = max(1, _BLOCK // max(1, len(vectors)))
     for start in range(0, len(query_vectors), rows):
-        yield from query_vectors[start : start + rows] @ matrix.T
+        yield from query_vectors[start : start + rows] @ vectors.T
+
+
+def _fused(
+    hybrid: Hybrid,
+    queries: Queries,
+    cosines: Iterator[NDArray[np.float32]],
+    vectors: NDArray[np.float32],
+    ids: NDArray[np.str_],
+    candidates: Candidates | None,
+) -> Iterator[NDArray[np.float32]]:
+    """For each query the fused score of every product, (n,)."""
+    place = {} if candidates is None else {name: position for position, name in enumerate(ids.tolist())}
+    for (query_id, text), row in zip(queries, cosines, strict=True):
+        pool = () if candidates is None else _positions(place, candidates.get(query_id, ()), query_id)
+        yield hybrid.scores(text, row, vectors, also=pool)
 
 
 def _rank(

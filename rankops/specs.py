@@ -34,8 +34,8 @@ LABELS: dict[Metric, str] = {
 }
 """How people write the metrics' names."""
 Floor = Literal["random", "bm25", "base", "first-stage", "popularity", "item-item", "text"]
-"""A system that costs nothing more to run, which a model must beat. ``first-stage`` is
-the order in which a ranker is given its candidates, where ``RankingSpec.first_stage`` names who finds them."""
+"""A system that costs nothing more to run, which a model must beat. ``first-stage`` is the order in which a ranker
+is given its candidates, where ``RankingSpec.first_stage`` names who finds them."""
 
 
 class _Frozen(BaseModel):

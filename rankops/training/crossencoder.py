@@ -251,11 +251,15 @@ def _shares(parts: Mapping[str, NDArray[np.float64]], dev: JudgedPairs) -> dict[
 
     The network is nearly all of a pair's cost: its gain must exceed one standard error of the paired difference.
     """
-    shares = best_shares(parts, lambda scores: float(dev_orders(dev, scores).mean()))
+
+    def measure(scores: NDArray[np.float64]) -> float:
+        return float(dev_orders(dev, scores).mean())
+
+    shares = best_shares(parts, measure)
     others = {name: values for name, values in parts.items() if name != _NETWORK}
     if not others or not shares[_NETWORK]:
         return shares
-    without = best_shares(others, lambda scores: float(dev_orders(dev, scores).mean()))
+    without = best_shares(others, measure)
     gain = dev_orders(dev, _mixed(parts, shares)) - dev_orders(dev, _mixed(others, without))
     return shares if gain.mean() > gain.std() / np.sqrt(len(gain)) else {_NETWORK: 0.0, **without}
 

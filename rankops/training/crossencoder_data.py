@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rankops.dataset import Dataset, Split
+from rankops.dataset import BEST_GRADE, Dataset, Split
 from rankops.decisions import average_precision
 from rankops.errors import BadInput
 from rankops.pair_features import PairFeatures, clean_text, fit_features
@@ -16,7 +16,6 @@ from rankops.pair_tokens import Pair
 from rankops.specs import RankingSpec
 from rankops.training.dev import ndcg_at_10
 
-BEST_GRADE = 3
 MAX_DEV_PAIRS = 4000
 Candidates = Mapping[str, Sequence[str]]
 """Product ids by query id (:mod:`rankops.training.candidates`); a matcher has none."""

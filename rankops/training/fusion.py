@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rankops.dataset import BEST_GRADE
 from rankops.fusion import (
     BEST,
     DENSE,
@@ -37,11 +38,10 @@ from rankops.fusion import (
 from rankops.lexical import TAUGHT, words
 from rankops.specs import HybridSpec, WordModelSpec
 from rankops.text import normalize_query, product_texts
-from rankops.training.crossencoder_data import BEST_GRADE
 from rankops.training.pair_words import word_chances
 
 if TYPE_CHECKING:
-    from rankops.dataset import Dataset
+    from rankops.dataset import Dataset, Split
     from rankops.encoding import Encoder
 
 Progress = Callable[[str], None]
@@ -114,16 +114,16 @@ def _taught(fusion: Fusion, dataset: Dataset, spec: WordModelSpec, progress: Pro
     import polars as pl
 
     right = dataset.judgements.filter(pl.col("grade") > 0).sort("query_id", "product_id")
-    asked = {split: dict(dataset.split(split).select("query_id", "query").iter_rows()) for split in ("train", "dev")}
-    weighing = right.filter(pl.col("query_id").is_in(list(asked["dev"])))["query_id"].n_unique()
+    asked = dict(_judged(dataset, "train"))
+    weighing = len(_judged(dataset, "dev"))
     if weighing < ENOUGH_DEV:
         progress(f"fusion: {weighing} judged dev queries are too few to weigh taught words ({ENOUGH_DEV})")
         return fusion
     products = list(dataset.catalogue.iter_rows(named=True))
     own = dict(zip(dataset.catalogue["product_id"].to_list(), every_word(products), strict=True))
-    pairs = [row for row in right.iter_rows() if row[0] in asked["train"] and row[1] in own]
+    pairs = [row for row in right.iter_rows() if row[0] in asked and row[1] in own]
     sides = (
-        [words(normalize_query(asked["train"][query_id])) for query_id, _, _ in pairs],
+        [words(normalize_query(asked[query_id])) for query_id, _, _ in pairs],
         [own[product_id] for _, product_id, _ in pairs],
     )
     taught: dict[str, dict[str, float]] = {}
@@ -221,16 +221,19 @@ def _objective(
 
 def _queries(dataset: Dataset) -> list[tuple[str, str]]:
     """``(query_id, text)`` of judged queries with something relevant: dev, then train where dev has too few."""
+    found = _judged(dataset, "dev")
+    if len(found) < ENOUGH_DEV:
+        found += _judged(dataset, "train")
+    return found[:MAX_QUERIES]
+
+
+def _judged(dataset: Dataset, split: Split) -> list[tuple[str, str]]:
+    """Those of one split, by query id."""
     import polars as pl
 
     relevant = dataset.judgements.filter(pl.col("grade") > 0)
-    found: list[tuple[str, str]] = []
-    for split in ("dev", "train"):
-        if len(found) < ENOUGH_DEV:
-            asked = dataset.queries.filter(pl.col("split") == split).sort("query_id")
-            known = asked.join(relevant, on="query_id", how="semi", maintain_order="left")
-            found += list(known.select("query_id", "query").iter_rows())
-    return found[:MAX_QUERIES]
+    known = dataset.split(split).join(relevant, on="query_id", how="semi", maintain_order="left")
+    return list(known.select("query_id", "query").iter_rows())
 
 
 def _cases(

@@ -214,9 +214,8 @@ def test_candidates_of_a_split_are_the_first_of_words_and_vectors(graded: Datase
         words, vectors = bm25_run(queries, texts, ids), encoder_run(encoder, queries, texts, ids)
         assert list(found[split]) == [query_id for query_id, _ in queries]
         for query_id, products in found[split].items():
-            assert set(products) == {*words[query_id][:7], *vectors[query_id][:7]} and len(set(products)) == len(
-                products
-            )
+            assert set(products) == {*words[query_id][:7], *vectors[query_id][:7]}
+            assert len(set(products)) == len(products)
             assert products[: min(7, len(words[query_id]))] == words[query_id][:7]
 
 
