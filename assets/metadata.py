@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rankops.specs import ModelSpec
     from rankops.stages.live import LiveService
     from rankops.store import ArtifactStore
+    from rankops.training.job import Teaching
 
 
 _COMPRESSION = {
@@ -96,8 +97,19 @@ def training_metadata(checkpoint: StoredArtifact) -> dict[str, Any]:
     return {
         **numbers({f"dev {metric} before": result.dev_metric_before, f"dev {metric} after": result.dev_metric_best}),
         "training": plot(training_curve(result), f"loss and dev {metric} by step"),
+        **(_lessons_metadata(result.teaching) if result.teaching else {}),
         **({"features": MetadataValue.md(features_markdown(result.features))} if result.features else {}),
         "mlflow run": str(checkpoint.facts["mlflow_run"]),
+    }
+
+
+def _lessons_metadata(teaching: Teaching) -> dict[str, Any]:
+    """How far the base model came to agree with its teacher, and the curves."""
+    from rankops.training.plots import lessons_curve
+
+    return {
+        **numbers({"agreement with the teacher before": teaching.before, "agreement after": teaching.after}),
+        "lessons": plot(lessons_curve(teaching), "loss and agreement with the teacher by step"),
     }
 
 

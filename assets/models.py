@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from rankops.specs import GateSpec, HybridSpec, ModelSpec, RankingSpec, RecommendationSpec, TrainingSpec, WordModelSpec
+from rankops.specs import (
+    GateSpec,
+    HybridSpec,
+    ModelSpec,
+    RankingSpec,
+    RecommendationSpec,
+    TeacherSpec,
+    TrainingSpec,
+    WordModelSpec,
+)
 
 RETRIEVER = ModelSpec(
     name="retriever",
@@ -57,6 +66,8 @@ ICECAT = ModelSpec(
         evaluate_every=16,
         max_product_tokens=64,
         start_weight=0.5,
+        # A larger model says of made-up queries which products answer them: what so few labels cannot teach.
+        teacher=TeacherSpec(),
     ),
     # Thirty queries cannot prove five points over BM25; the folds of benchmarks/relevance_icecat.py can.
     gates=GateSpec(floors=("random", "base")),

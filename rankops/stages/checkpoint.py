@@ -64,17 +64,38 @@ def subject_key(
     spec: ModelSpec, dataset: StoredArtifact, progress: Progress, first_stage: StoredArtifact | None = None
 ) -> str:
     """Under what :func:`standing` looks: digest over what a spec and a dataset ask for."""
-    return digest_of(_subject(spec, dataset, base_model(spec, progress).digest, first_stage))
+    weights = _weights(base_model(spec, progress), teacher_of(spec, progress))
+    return digest_of(_subject(spec, dataset, weights, first_stage))
 
 
-def _subject(spec: ModelSpec, dataset: StoredArtifact, base: str, first_stage: StoredArtifact | None) -> dict[str, Any]:
+def _weights(base: ResolvedBase, teacher: ResolvedBase | None) -> dict[str, str]:
+    """Digests of what a training starts from where there is no champion."""
+    return {"base": base.digest, **({"teacher": teacher.digest} if teacher else {})}
+
+
+def teacher_of(spec: ModelSpec, progress: Progress) -> ResolvedBase | None:
+    """The weights of the larger model that the base model learns from first, where the spec names one."""
+    from rankops.training.base_models import resolve_base_model
+
+    return resolve_base_model(spec.training.teacher.model, progress) if spec.training.teacher else None
+
+
+def taught_folder(spec: ModelSpec) -> Path:
+    """Where a model's base is kept after the lessons of its teacher, for later runs on the same catalogue."""
+    return LocalState.current().root / "cache" / "taught" / spec.name
+
+
+def _subject(
+    spec: ModelSpec, dataset: StoredArtifact, weights: dict[str, str], first_stage: StoredArtifact | None
+) -> dict[str, Any]:
     if (spec.ranking.first_stage is None) != (first_stage is None):
         raise BadInput(
             f"{spec.name} reorders what {spec.ranking.first_stage or 'no other model'} finds, and "
             f"{'no' if first_stage is None else 'a'} checkpoint of a first stage is given",
             "give the checkpoint of ranking.first_stage (assets do), or leave the field out",
         )
-    subject = {"training": spec.training.model_dump(mode="json"), "dataset": dataset.digest, "base": base, "code": 2}
+    training = spec.training.model_dump(mode="json", exclude_none=True)
+    subject: dict[str, Any] = {"training": training, "dataset": dataset.digest, **weights, "code": 2}
     if first_stage is not None:
         subject["first_stage"] = first_stage.digest
     options = spec.hybrid if spec.task == "retrieval" else getattr(spec, spec.task)
@@ -96,8 +117,8 @@ def plan(
     """
     from rankops.training.job import TrainingJob
 
-    base = base_model(spec, progress)
-    subject = _subject(spec, dataset, base.digest, first_stage)
+    base, teacher = base_model(spec, progress), teacher_of(spec, progress)
+    subject = _subject(spec, dataset, _weights(base, teacher), first_stage)
     start, digest = base.path, base.digest
     warm = _champions_checkpoint(store, spec, champion)
     if warm is not None and champion is not None:
@@ -122,6 +143,8 @@ def plan(
         output=output,
         work=work / "state",
         threads=None,
+        teacher=teacher.path if teacher and not warm else None,  # a champion has had the lessons
+        taught=taught_folder(spec) if teacher else None,
     )
     write_text(work / "job.json", job.model_dump_json(indent=2))
     found_by = first_stage.digest if first_stage else None
@@ -165,6 +188,7 @@ def publish(
             "base_model": planned.base.digest,
             "started_from": planned.started_from,
             **({"first_stage": planned.first_stage} if planned.first_stage else {}),
+            **({"teacher": result["teaching"]["teacher"]} if result.get("teaching") else {}),
         },
         facts={"training": result, "mlflow_run": mlflow_run, "base": base_facts(spec, planned.base)},
         input_key=planned.key,

@@ -12,12 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rankops.artifacts import StoredArtifact
-from rankops.specs import BaseModelSpec, ModelSpec, Task
+from rankops.specs import BaseModelSpec, ModelSpec, Task, TeacherSpec
 
 if TYPE_CHECKING:
     from rankops.evaluation.results import Evaluation, Slice
+    from rankops.training.job import Teaching
 
-_LICENCES = {"sentence-transformers/all-MiniLM-L6-v2": "Apache-2.0"}
+_LICENCES = dict.fromkeys(
+    ("sentence-transformers/all-MiniLM-L6-v2", "sentence-transformers/all-mpnet-base-v2"), "Apache-2.0"
+)
 _WHAT: dict[Task, str] = {
     "retrieval": "A bi-encoder that finds products of a catalogue for a search query.",
     "ranking": "A cross-encoder that scores a query (or offer) together with a product.",
@@ -138,6 +141,8 @@ def _training(records: CardRecords) -> str:
         f"{result.metric} on dev": f"{result.dev_metric_before:.4f} before, {result.dev_metric_best:.4f} after",
         "seed": str(result.seed),
     }
+    if result.teaching and spec.teacher:
+        rows["teacher"] = _lessons(result.teaching, spec.teacher)
     if result.features:
         kept = [feature.name for feature in result.features if feature.kept]
         rows["tabular features"] = f"{len(kept)} of {len(result.features)}, chosen on train: {', '.join(kept)}"
@@ -146,6 +151,14 @@ def _training(records: CardRecords) -> str:
             f"{spec.method}, batch {spec.batch_size}, learning rate {spec.learning_rate:g}, {spec.precision}"
         )
     return _pairs(rows)
+
+
+def _lessons(teaching: Teaching, spec: TeacherSpec) -> str:
+    return (
+        f"{spec.model.name} (`{teaching.teacher[:12]}`, {licence_of(spec.model)}): before it was fine-tuned the base "
+        f"model learned from it on {teaching.queries:,} made-up queries and {teaching.products:,} product texts, "
+        f"without labels; agreement {teaching.before:.3f} before, {teaching.after:.3f} after"
+    )
 
 
 def _quality(evaluation: Evaluation, note: str) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rankops.artifacts import StoredArtifact
 from rankops.files import digest_of, write_bytes, write_json, write_text
 from rankops.specs import HybridSpec, ModelSpec
-from rankops.stages.checkpoint import base_model
+from rankops.stages.checkpoint import base_model, taught_folder, teacher_of
 from rankops.state import LocalState
 from rankops.store import ArtifactStore
 
@@ -40,7 +40,7 @@ def plan(store: ArtifactStore, spec: ModelSpec, dataset: StoredArtifact, progres
     from rankops.training.job import TrainingJob
     from rankops.training.search import SearchJob
 
-    work = LocalState.current().root / "work"
+    work, teacher = LocalState.current().root / "work", teacher_of(spec, progress)
     job = TrainingJob(
         task=spec.task,
         spec=spec.training,
@@ -51,6 +51,8 @@ def plan(store: ArtifactStore, spec: ModelSpec, dataset: StoredArtifact, progres
         dataset=store.local_path(dataset),
         output=work / "unused",
         work=work / "unused",
+        teacher=teacher.path if teacher else None,
+        taught=taught_folder(spec) if teacher else None,
     )
     subject = SearchJob(search=spec.search, job=job, folder=work).key()
     made = SearchJob(search=spec.search, job=job, folder=work / f"search-{subject[:16]}")

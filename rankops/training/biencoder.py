@@ -18,6 +18,7 @@ from rankops.specs import TrainingSpec
 from rankops.training.job import (
     Progress,
     ShouldStop,
+    Teaching,
     TrainingEvent,
     TrainingInterrupted,
     TrainingJob,
@@ -48,6 +49,7 @@ def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_
     key = job.key()
     if (finished := begin(job, key, progress)) is not None:
         return finished
+    job, teaching = _after_lessons(job, progress, should_stop)
     model = _load(job)
     prepared = prepare(job, model, progress, should_stop)
     interruptible(should_stop)(0)
@@ -67,7 +69,7 @@ def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_
         pairs=len(prepared.examples),
         dev_queries=len(prepared.dev.queries),
         dev_products=len(prepared.dev.pool),
-    )
+    ).model_copy(update={"teaching": teaching})
     if not Ranks.current().is_first:
         return result
     keep_result(job, result)
@@ -77,6 +79,18 @@ def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_
         f"{result.dev_metric_best:.4f}, {result.seconds:.0f} s"
     )
     return result
+
+
+def _after_lessons(
+    job: TrainingJob, progress: Progress, should_stop: ShouldStop
+) -> tuple[TrainingJob, Teaching | None]:
+    """The job, started from what its base model learned of a teacher where it has one."""
+    from rankops.training.teacher import taught_base
+
+    if job.teacher is None:
+        return job, None
+    folder, teaching = taught_base(job, progress, should_stop)
+    return job.model_copy(update={"base_model": folder, "teacher": None}), teaching
 
 
 def _load(job: TrainingJob) -> SentenceTransformer:

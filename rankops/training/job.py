@@ -34,6 +34,12 @@ class TrainingJob(BaseModel):
         description="finds a ranker's candidates (see first_stage), else the un-tuned bi-encoder that does so beside "
         "BM25; None: base_model, which is one at the start",
     )
+    teacher: Path | None = Field(
+        default=None, description="larger bi-encoder that base_model learns from first (spec.teacher); None: no lessons"
+    )
+    taught: Path | None = Field(
+        default=None, description="folder that keeps the base model after its lessons, for runs on the same catalogue"
+    )
     dataset: Path = Field(description="dataset folder (rankops.dataset)")
     replay_pairs: Path | None = Field(
         default=None, description="Parquet of older pairs, mixed in by spec.replay (rankops.training.replay)"
@@ -45,7 +51,7 @@ class TrainingJob(BaseModel):
     def key(self) -> str:
         """Hex SHA-256 over everything that decides the result (bytes of base and dataset, spec)."""
         facts = {
-            "spec": self.spec.model_dump(mode="json"),
+            "spec": self.spec.model_dump(mode="json", exclude_none=True),
             "base_model": model_digest(self.base_model),
             "dataset": combine_digests(file_digests(self.dataset)),
         }
@@ -53,6 +59,8 @@ class TrainingJob(BaseModel):
             facts["replay_pairs"] = sha256_file(self.replay_pairs)
         if self.retriever is not None and self.task == "ranking":
             facts["retriever"] = combine_digests(file_digests(self.retriever))
+        if self.teacher is not None:
+            facts["teacher"] = model_digest(self.teacher)
         options = self.hybrid if self.task == "retrieval" else getattr(self, self.task)
         return digest_of({**facts, "task": self.task, "options": options.model_dump(mode="json", exclude_none=True)})
 
@@ -83,6 +91,32 @@ class TrainingEvent(BaseModel):
         return "  ".join(parts)
 
 
+class Teaching(BaseModel):
+    """What a base model learned from its teacher before it was fine-tuned; see :mod:`rankops.training.teacher`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(description="digest over everything that decides it")
+    teacher: str = Field(description="digest of the teacher's weights")
+    queries: int
+    products: int
+    losses: list[tuple[int, float]] = Field(description="(step, value)")
+    curve: list[tuple[int, float]] = Field(
+        description="(step, agreement): mean correlation of the scores with the target's; starts with the base at 0"
+    )
+    best_step: int
+
+    @property
+    def before(self) -> float:
+        """The base model's agreement."""
+        return self.curve[0][1]
+
+    @property
+    def after(self) -> float:
+        """The agreement after the lessons, at the best step."""
+        return dict(self.curve)[self.best_step]
+
+
 class TrainingResult(BaseModel):
     """What happened. ``losses`` and ``dev_curve`` hold ``(step, value)``; ``dev_curve`` starts with the base at 0."""
 
@@ -105,6 +139,7 @@ class TrainingResult(BaseModel):
     metric: str = Field(default="nDCG@10", description="what the dev values are, for people")
     inputs: str = Field(description="key of the job: digest over spec, base model and dataset")
     spec: TrainingSpec
+    teaching: Teaching | None = Field(default=None, description="lessons of a larger model before the first step")
     features: list[FeatureScore] = Field(
         default=[], description="tabular features, best first, where a ranker's training chose among them"
     )

@@ -15,7 +15,7 @@ from rankops.evaluation.probes import with_probes
 from rankops.release.bundle import Content, assemble
 from rankops.release.golden import Golden, GoldenInference, GoldenRequest
 from rankops.release.manifest import MODEL_CARD, read_manifest
-from rankops.specs import BaseModelSpec, EvaluationSpec, GateSpec, ModelSpec, RankingSpec, TrainingSpec
+from rankops.specs import BaseModelSpec, EvaluationSpec, GateSpec, ModelSpec, RankingSpec, TeacherSpec, TrainingSpec
 from rankops.stages.model_card import CardRecords, licence_of, model_card
 from rankops.training.job import TrainingResult
 from tests.evaluation.rich_shop import rich_shop
@@ -149,6 +149,18 @@ def test_the_card_names_the_features_that_training_kept(records: CardRecords) ->
     chosen = records.checkpoint.model_copy(update={"facts": facts})
     card = model_card(CardRecords(SPEC, records.dataset, chosen, records.artifact, records.evaluation))
     assert "1 of 2, chosen on train: words shared" in card and "1 of 2" not in model_card(records)
+
+
+def test_the_card_says_what_the_base_model_learned_from_a_teacher(records: CardRecords) -> None:
+    training = records.checkpoint.facts["training"]
+    teaching = {"key": "k", "teacher": "cd" * 32, "queries": 1500, "products": 3000, "losses": [(1, 0.2)]}
+    lessons = {**teaching, "curve": [(0, 0.9), (40, 0.95)], "best_step": 40}
+    spec = {**training["spec"], "teacher": TeacherSpec().model_dump(mode="json")}
+    facts = {**records.checkpoint.facts, "training": {**training, "spec": spec, "teaching": lessons}}
+    card = model_card(replace(records, checkpoint=records.checkpoint.model_copy(update={"facts": facts})))
+    assert "sentence-transformers/all-mpnet-base-v2 (`cdcdcdcdcdcd`, Apache-2.0)" in card
+    assert "1,500 made-up queries and 3,000 product texts, without labels; agreement 0.900 before, 0.950 after" in card
+    assert "made-up" not in model_card(records)
 
 
 def test_the_card_says_what_a_ranker_reorders(records: CardRecords) -> None:

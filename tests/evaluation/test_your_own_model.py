@@ -58,7 +58,7 @@ def registries() -> Iterator[None]:
 def test_every_snippet_has_a_test() -> None:
     blocks = re.findall(r"```python\n# (.*?)\n", PAGE.read_text())
     source = Path(__file__).read_text()
-    assert len(blocks) == 7 and all(f'"{name}"' in source for name in blocks)
+    assert len(blocks) == 8 and all(f'"{name}"' in source for name in blocks)
 
 
 def test_a_new_base_model_is_one_spec_and_gets_all_its_assets() -> None:
@@ -68,6 +68,17 @@ def test_a_new_base_model_is_one_spec_and_gets_all_its_assets() -> None:
     keys = {"/".join(key.path) for built in build_assets(models) for key in getattr(built, "keys", [])}
     assert {f"search/{stage}" for stage in ("checkpoint", "evaluation", "quantized", "release", "deploy")} <= keys
     assert licence_of(models[0].base_model) == "MIT"
+
+
+def test_a_teacher_is_one_field_and_makes_another_training() -> None:
+    from rankops.stages.checkpoint import _subject
+
+    spec = run("teacher")["SEARCH"]
+    assert spec.training.teacher.model.name == "BAAI/bge-base-en-v1.5"
+    plain = spec.model_copy(update={"training": spec.training.model_copy(update={"teacher": None})})
+    dataset = StoredArtifact(kind="dataset", digest="a" * 64, uri="file:///a", lineage={}, facts={})
+    told = [_subject(made, dataset, {"base": "b"}, None)["training"] for made in (spec, plain)]
+    assert {*told[0]} - {*told[1]} == {"teacher"}  # a model without one keeps its key
 
 
 def test_another_pooling_head_goes_through_training_and_export(tiny_model: Path, tmp_path: Path) -> None:  # noqa: F811
@@ -129,9 +140,9 @@ def test_a_ranker_is_not_trained_without_the_first_stage_that_its_spec_names(tmp
     made = StoredArtifact(kind="checkpoint", digest="a" * 64, uri="file:///a", lineage={}, facts={})
     dataset = made.model_copy(update={"kind": "dataset"})
     with pytest.raises(BadInput, match="no checkpoint of a first stage is given"):
-        _subject(spec, dataset, "base", None)
+        _subject(spec, dataset, {"base": "b"}, None)
     other = made.model_copy(update={"digest": "b" * 64})
-    assert _subject(spec, dataset, "base", made) != _subject(spec, dataset, "base", other)
+    assert _subject(spec, dataset, {"base": "b"}, made) != _subject(spec, dataset, {"base": "b"}, other)
 
 
 def test_a_teams_own_files_become_typed_tables(tmp_path: Path) -> None:

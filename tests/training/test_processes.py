@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from rankops.errors import BadInput
+from rankops.specs import TeacherSpec
 from rankops.training.biencoder import TrainingJob
 from rankops.training.ranks import Ranks, alone
 from rankops.training.runs import begin
@@ -85,6 +86,15 @@ def test_two_processes_killed_and_continued_end_where_one_ends(jobs: Any) -> Non
     found, expected = (json.loads((job.work.parent / "result.json").read_text()) for job in (several, single))
     assert found["best_step"] == expected["best_step"]
     assert [loss for _, loss in found["losses"]] == pytest.approx([loss for _, loss in expected["losses"]], abs=2e-3)
+
+
+def test_lessons_of_a_teacher_by_two_processes_end_where_those_of_one_end(jobs: Any, teacher: Path) -> None:
+    spec = TeacherSpec(weight=1.0, steps=6, learning_rate=1e-3, temperature=0.2)
+    single, several = (job.model_copy(update={"teacher": teacher}) for job in jobs(teacher=spec, max_steps=3))
+    train_by(1, written(single))
+    told = train_by(2, written(several))
+    assert told.count("queries made up") == 1
+    assert_same(several.work / "teaching" / "base", single.work / "teaching" / "base")
 
 
 def test_negatives_of_the_whole_batch_count_with_accumulated_gradients_too(jobs: Any) -> None:

@@ -16,7 +16,7 @@ from rankops.dataset import Dataset
 from rankops.errors import BadInput
 from rankops.pairs import training_pairs
 from rankops.release.manifest import BaseModelRef, DatasetRef, ReleaseManifest
-from rankops.specs import BaseModelSpec, ModelSpec, TrainingSpec
+from rankops.specs import BaseModelSpec, ModelSpec, TeacherSpec, TrainingSpec
 from rankops.stages.checkpoint import plan
 from rankops.stages.evaluation import Champion
 from rankops.stages.replay import write_pairs
@@ -159,6 +159,14 @@ def test_nothing_is_replayed_from_the_same_window_an_unknown_one_or_for_the_base
     assert anew.replay_pairs is None and anew.retriever is None
     assert planned(said, dataset="f" * 64, replay=0.25)[0].replay_pairs is None
     assert any("does not hold the champion's data set ffffffffffff" in line for line in said)
+
+
+def test_a_teacher_teaches_the_base_model_and_not_a_champion(planned: Callable, tiny_model: Path) -> None:
+    teacher = TeacherSpec(model=BaseModelSpec(name=str(tiny_model)))
+    (warm, _), (anew, key) = (planned([], start=start, teacher=teacher) for start in ("champion", "base"))
+    assert warm.teacher is None and anew.teacher == tiny_model
+    assert anew.taught is not None and anew.taught.parts[-2:] == ("taught", "retriever")
+    assert planned([], start="base")[1] != key
 
 
 def test_replay_is_refused_where_no_trainer_mixes_pairs() -> None:
