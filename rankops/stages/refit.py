@@ -115,7 +115,7 @@ def _artifact(
     work: _Refitting, final: ModelSpec, dataset: StoredArtifact, checkpoint: StoredArtifact
 ) -> StoredArtifact:
     store, judged = work.store, work.judged
-    key = digest_of({"checkpoint": checkpoint.digest, "judged": judged.artifact.digest, "code": 3})
+    key = digest_of({"checkpoint": checkpoint.digest, "judged": judged.artifact.digest, "code": 4})
 
     def make(out: Path) -> tuple[dict[str, str], dict[str, Any]]:
         seen = load_dataset(store.local_path(dataset))
@@ -143,7 +143,11 @@ def _artifact(
 
 
 def _agreement(work: _Refitting, artifact: Path) -> dict[str, float]:
-    """The gate's metric of both models on the held-out queries. Catches a broken fit; proves nothing beyond that."""
+    """The gate's metric of both models on the held-out queries that the gate decided by.
+
+    Catches a broken fit; proves nothing beyond that.
+    """
+    from rankops.evaluation.evaluate import lowest_grade, scorable
     from rankops.evaluation.metrics import per_query
 
     spec, store = work.spec, work.store
@@ -151,11 +155,10 @@ def _agreement(work: _Refitting, artifact: Path) -> dict[str, float]:
     seen = stage.view(load_dataset(store.local_path(work.judged.dataset)), spec)
     evidence = store.local_path(work.judged.artifact) / "evaluation"
     runs = load_runs(evidence)
+    queries, judgements, _ = scorable(seen, "test", lowest_grade(stage.metrics(spec), spec.gates))
 
     def mean(run: Run) -> float:
-        asked = seen.split("test")["query_id"].to_list()
-        judgements = seen.judgements.filter(seen.judgements["query_id"].is_in(asked))
-        kept = {query_id: run[query_id] for query_id in asked if query_id in run}
+        kept = {query_id: run[query_id] for query_id in queries["query_id"] if query_id in run}
         values: np.ndarray = per_query(kept, judgements, min_grade=spec.gates.min_grade)[spec.gates.metric].to_numpy()
         return float(values.mean())
 

@@ -54,6 +54,7 @@ def _curve(losses: Curve, values: Curve, *, best_step: int, metric: str, title: 
         xytext=(0, -16),
         ha="right",
         color=_METRIC,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
     )
     right.set_ylabel(metric, color=_METRIC)
     right.margins(y=0.2)

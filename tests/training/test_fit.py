@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from rankops.data.held_out import with_held_out
@@ -47,14 +50,29 @@ def test_a_retriever_learns_from_the_held_out_queries_once_it_was_judged_on_them
         learned_from.append({split: data.split(split).height for split in ("train", "dev", "test")})
         return train(job, lambda _: None).model_dump(mode="json")
 
-    made = fit(tiny_dataset, spec, train=run, final=True, progress=lambda _: None)
-    assert learned_from == [{"train": 28, "dev": 6, "test": 30}, {"train": 58, "dev": 6, "test": 0}]
+    made = fit(_with_unanswered(tiny_dataset, tmp_path), spec, train=run, final=True, progress=lambda _: None)
+    assert learned_from == [{"train": 27, "dev": 6, "test": 31}, {"train": 58, "dev": 6, "test": 0}]
     assert jobs[0].spec == jobs[1].spec
     state = LocalState.current()
     release = resolve_release("finder", state.public_key, state)
     assert release.digest == made.release.digest
     assert "refit" in {gate.name for gate in read_manifest(release.folder).gates}
     assert len(Searcher.open(release.folder).search("red zzvase", 3).product_ids) == 3
+    card = made.card.read_text()
+    (told,) = re.findall(r"On them it scores (\d\.\d+)", card)
+    measured = re.findall(r"`quantized` \|.*?\| \**(\d\.\d+)\** \[.*\n", card)[0]  # nDCG@10: the table's second
+    assert float(told) == pytest.approx(float(measured), abs=6e-4)
+
+
+def _with_unanswered(tiny_dataset: Path, tmp_path: Path) -> Path:
+    """The tiny shop, where the only judgement of every fifth query says "not this": it counts for no metric."""
+    dataset = load_dataset(tiny_dataset)
+    wrong = dataset.queries["query_id"].gather_every(5).to_list()
+    grade = pl.when(pl.col("query_id").is_in(wrong)).then(0).otherwise("grade").cast(dataset.judgements["grade"].dtype)
+    folder = tmp_path / "unanswered"
+    folder.mkdir()
+    replace(dataset, judgements=dataset.judgements.with_columns(grade.alias("grade"))).save(folder)
+    return folder
 
 
 def test_too_few_judged_queries_are_told_before_anything_is_trained(
