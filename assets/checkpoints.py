@@ -27,7 +27,7 @@ def checkpoint_asset(spec: ModelSpec) -> AssetsDefinition:
         kinds={"pytorch", "huggingface"},
         ins={"dataset": AssetIn(key=AssetKey([spec.dataset, "dataset"]))},
         deps=[AssetDep(AssetKey([first, "checkpoint"]))] if (first := spec.ranking.first_stage) else [],
-        description=_LEARNED[spec.task].format(base=spec.base_model.name, method=spec.training.method),
+        description=_described(spec),
         op_tags={"rankops/stage": "training"},
     )
     def checkpoint(
@@ -49,6 +49,13 @@ def checkpoint_asset(spec: ModelSpec) -> AssetsDefinition:
         return materialized(made, training_metadata(made), reused=reused)
 
     return checkpoint
+
+
+def _described(spec: ModelSpec) -> str:
+    told = _LEARNED[spec.task].format(base=spec.base_model.name, method=spec.training.method)
+    if spec.training.teacher is None:
+        return told
+    return f"{told} Before that the base model learns from {spec.training.teacher.model.name}, without labels."
 
 
 def _first_stage(store: ArtifactStore, spec: ModelSpec) -> StoredArtifact | None:
