@@ -144,7 +144,7 @@ def plan(
         work=work / "state",
         threads=None,
         teacher=teacher.path if teacher and not warm else None,  # a champion has had the lessons
-        taught=taught_folder(spec) if teacher else None,
+        taught=taught_folder(spec),
     )
     write_text(work / "job.json", job.model_dump_json(indent=2))
     found_by = first_stage.digest if first_stage else None

@@ -52,7 +52,7 @@ def plan(store: ArtifactStore, spec: ModelSpec, dataset: StoredArtifact, progres
         output=work / "unused",
         work=work / "unused",
         teacher=teacher.path if teacher else None,
-        taught=taught_folder(spec) if teacher else None,
+        taught=taught_folder(spec),
     )
     subject = SearchJob(search=spec.search, job=job, folder=work).key()
     made = SearchJob(search=spec.search, job=job, folder=work / f"search-{subject[:16]}")

@@ -90,7 +90,7 @@ def _after_lessons(
     if job.teacher is None:
         return job, None
     folder, teaching = taught_base(job, progress, should_stop)
-    return job.model_copy(update={"base_model": folder, "teacher": None}), teaching
+    return job.model_copy(update={"base_model": folder}), teaching
 
 
 def _load(job: TrainingJob) -> SentenceTransformer:
@@ -220,14 +220,11 @@ def _write_checkpoint(job: TrainingJob, model: SentenceTransformer, result: Trai
     """Stage the folder and rename it. Wall time stays out: equal inputs give equal bytes, and so one digest."""
     from rankops.dataset import load_dataset
     from rankops.training.fusion import fit_fusion
-    from rankops.training.torch_encoder import TorchEncoder, reset_tokenizer
+    from rankops.training.torch_encoder import TorchEncoder, save_model
 
     model.max_seq_length = max(job.spec.max_query_tokens, job.spec.max_product_tokens)
-    reset_tokenizer(model)
     with staged_directory(job.output) as staged:
-        model.save_pretrained(str(staged), safe_serialization=True, create_model_card=False)
-        for path in staged.rglob("*.safetensors"):
-            path.chmod(0o644)  # safetensors writes 0600: a server under another user could not read it
+        save_model(model, staged)
         facts = result.model_dump(mode="json", exclude={"seconds"})
         write_json(staged / "training.json", facts)
         if job.hybrid.enabled:

@@ -6,17 +6,15 @@ into batches of similar length, and a coin decides for each pair which side come
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from rankops.pair_tokens import PairTokens, padded
-from rankops.training.ranks import Ranks
 from rankops.training.sampling import Share
-from rankops.training.trainer import METRIC, Stateful
+from rankops.training.trainer import NumberedTrainer
 
 _CHUNK = 16  # batches among which pairs are sorted by length
 
@@ -73,7 +71,7 @@ class PairBatches:
         return [rows[place].tolist() for place in generator.permutation(len(rows))]
 
 
-class PairTrainer(Stateful):
+class PairTrainer(NumberedTrainer):
     """Binary cross-entropy on targets in 0..1 (a grade is a chance), and ``measure(model)`` as its dev metric."""
 
     def __init__(
@@ -82,34 +80,15 @@ class PairTrainer(Stateful):
         rows: Sequence[PairTokens],
         swapped: Sequence[PairTokens],
         targets: np.ndarray,
-        batches: PairBatches,
         positive_weight: float,
-        measure: Callable[[Any], float],
         typed: bool,
         **arguments: Any,
     ) -> None:
-        both = [*rows, *swapped]
-        # The trainer insists on data sets; ours are row numbers, and evaluate() measures without one.
-        super().__init__(train_dataset=range(len(both)), eval_dataset=range(len(both)), **arguments)
-        self._rows = both
+        self._rows = [*rows, *swapped]
+        super().__init__(rows=len(self._rows), **arguments)
         self._targets = np.concatenate([targets, targets]).astype(np.float32)
-        self._batches = batches
         self._positive_weight = positive_weight
-        self._measure = measure
         self._typed = typed
-        self.model_accepts_loss_kwargs = False
-
-    def get_train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
-        """Row numbers in our batches, of which the sampler itself gives each process its share."""
-        loader: DataLoader = DataLoader(  # type: ignore[type-arg]
-            range(len(self._rows)),  # type: ignore[arg-type]
-            batch_sampler=self._batches,  # type: ignore[arg-type]
-            collate_fn=self._collate,
-        )
-        if Ranks.current().count > 1:
-            return loader
-        prepared: DataLoader = self.accelerator.prepare(loader)  # type: ignore[type-arg]
-        return prepared
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_args: Any, **_kwargs: Any) -> Any:
         """Mean binary cross-entropy; positives count ``positive_weight`` times."""
@@ -117,14 +96,6 @@ class PairTrainer(Stateful):
         logits = model(**inputs).logits.squeeze(-1).float()
         weight = torch.tensor(self._positive_weight, device=logits.device)
         return torch.nn.functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight)
-
-    def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
-        """The dev metric of the model as it is now."""
-        self.model.eval()
-        metrics = {METRIC: Ranks.current().once(lambda: self._measure(self.model))}
-        self.log(dict(metrics))
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
-        return metrics
 
     def _collate(self, numbers: list[int]) -> dict[str, Any]:
         ids, mask, types = padded([self._rows[number] for number in numbers])

