@@ -170,6 +170,7 @@ DEFAULT_SPACES: Mapping[str, tuple[Range, ...]] = {
         FloatRange(field="recommendation.text_weights", low=0.5, high=50.0, log=True),
         FloatRange(field="recommendation.new_item_boosts", low=0.01, high=0.2, log=True),
         FloatRange(field="recommendation.text_boosts", low=0.0, high=0.5),
+        FloatRange(field="recommendation.trends", low=0.0, high=0.4),
     ),
 }
 """Task -> what is searched where a spec names no space."""

@@ -191,10 +191,13 @@ class RecommendationSpec(_Frozen):
         default=(10.0, 2.0), min_length=1, description="weight of similar texts (base model), in baskets"
     )
     new_item_boosts: tuple[float, ...] = Field(
-        default=(0.1, 0.05, 0.02), min_length=1, description="pull of resembling texts on products with few sales"
+        default=(0.05, 0.02, 0.07, 0.1), min_length=1, description="pull of resembling texts on products with few sales"
     )
     text_boosts: tuple[float, ...] = Field(
         default=(0.0, 0.2, 0.5), min_length=1, description="the same on every product: baskets of yesterday say little"
+    )
+    trends: tuple[float, ...] = Field(
+        default=(0.1, 0.2, 0.0), min_length=1, description="exponent of what sold of late over what was to be expected"
     )
     neighbours: int = Field(default=200, ge=10, le=2000, description="products that each product points to")
     max_items: int = Field(default=6000, ge=100, description="best-selling products that are fitted; others by text")

@@ -10,7 +10,7 @@ Causes say why (those of the product feed are in ``feed``); ``symptoms`` say tha
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from rankops.drift import statistics as st
 from rankops.drift.feed import broken_feed, one_snapshot, price_inflation
@@ -55,7 +55,8 @@ def new_slang(reference: DaySummary, current: DaySummary) -> Finding:
     explained = _foreign(unseen, reference, current) | _of_new_categories(unseen, reference, current)
     others = sum(n for word, n in unseen.items() if word in explained)
     unseen = {word: n for word, n in unseen.items() if word not in explained}
-    rare, rare_total = _once(reference, level, product_words), sum(row[0] for row in known.values())
+    usable = (row for word, row in known.items() if _is_word(word) and word not in product_words)
+    rare, rare_total = _of_one_day(usable, reference), sum(row[0] for row in known.values())
     if not total or not rare_total:
         return not_measured("new_slang", SLANG_THRESHOLD, "no query words to compare")
     share, usual = sum(unseen.values()) / total, rare / rare_total
@@ -73,7 +74,11 @@ def new_slang(reference: DaySummary, current: DaySummary) -> Finding:
 
 
 def _words(summary: DaySummary, level: int) -> Tally:
-    return {w: row[0] for w, row in summary.tokens.at(level).items() if not w.isnumeric() and len(w) > 1}
+    return {word: row[0] for word, row in summary.tokens.at(level).items() if _is_word(word)}
+
+
+def _is_word(token: str) -> bool:
+    return not token.isnumeric() and len(token) > 1
 
 
 def _foreign(unseen: Tally, reference: DaySummary, current: DaySummary) -> set[str]:
@@ -104,15 +109,10 @@ def _of_new_categories(unseen: Tally, reference: DaySummary, current: DaySummary
     return {word for word, count in fresh.items() if 2 * count >= seen[word]}
 
 
-def _once(reference: DaySummary, level: int, product_words: set[str]) -> int:
-    """Searches whose word the reference would not have known without that very day (or search)."""
+def _of_one_day(rows: Iterable[tuple[int, int, int]], reference: DaySummary) -> int:
+    """Count of the keys that the reference would not have known without that very day (of one day: occurrence)."""
     several_days = len(reference.days) > 1
-    return sum(
-        count
-        for word, (count, first, last) in reference.tokens.at(level).items()
-        if (first == last if several_days else count == 1)
-        and not word.isnumeric() and len(word) > 1 and word not in product_words
-    )  # fmt: skip
+    return sum(count for count, first, last in rows if (first == last if several_days else count == 1))
 
 
 LANGUAGE_THRESHOLD = 0.01
@@ -190,6 +190,41 @@ def _nearly_unseen(category: str, reference: DaySummary) -> bool:
     return all(t.get(category, 0) <= NEARLY_UNSEEN * sum(t.values()) for t in tallies)
 
 
+# --- products ----------------------------------------------------------------------------------------------------
+
+NEW_PRODUCTS_THRESHOLD = 0.02
+
+
+def new_products(reference: DaySummary, current: DaySummary) -> Finding:
+    """Share of clicks on products that nobody clicked in the reference, beyond the usual share.
+
+    What was learned from baskets knows nothing of them. Usual is the share of the reference's clicks that fell on
+    products of one day only (see :func:`new_slang`). Threshold 0.02 of all clicks; significance: two-proportion test
+    with one count per search that clicked, for clicks of one search (lines of one invoice) are not independent.
+    """
+    level = max(reference.clicks_by_product.level, current.clicks_by_product.level)
+    known, now = reference.clicks_by_product.at(level), current.clicks_by_product.at(level)
+    n, m = reference.searches_with_click, current.searches_with_click
+    if min(n, m) < MIN_SEARCHES or not known or not now:
+        why = f"{m} searches that clicked (reference {n}); {MIN_SEARCHES} are needed"
+        return not_measured("new_products", NEW_PRODUCTS_THRESHOLD, why)
+    fresh = {product: row[0] for product, row in now.items() if product not in known}
+    share = sum(fresh.values()) / sum(row[0] for row in now.values())
+    usual = _of_one_day(known.values(), reference) / sum(row[0] for row in known.values())
+    top = sorted(fresh.items(), key=lambda item: (-item[1], item[0]))[:6]
+    return Finding(
+        name="new_products",
+        score=share - usual,
+        threshold=NEW_PRODUCTS_THRESHOLD,
+        significant=st.rate_increase_p(round(usual * n), n, round(share * m), m) < st.ALPHA,
+        evidence=f"{percent(share)} of clicks are on products that nobody clicked in the reference; "
+        f"{percent(usual)} is usual.",
+        examples=tuple(f"{product} ({count} clicks)" for product, count in top),
+    )
+
+
+# --- seasons -----------------------------------------------------------------------------------------------------
+
 SEASON_THRESHOLD = 0.1
 
 
@@ -228,7 +263,8 @@ def seasonal_shift(reference: DaySummary, current: DaySummary) -> Finding:
 
 
 ALL_TESTS: tuple[Test, ...] = (
-    new_slang, new_category, seasonal_shift, price_inflation, language_mix, broken_feed, worse_results, score_shift,
+    new_slang, new_category, new_products, seasonal_shift, price_inflation, language_mix, broken_feed, worse_results,
+    score_shift,
 )  # fmt: skip
 
 

@@ -39,10 +39,11 @@ def policy_for(task: Task) -> RetrainPolicy:
     """What a model of a task is trained again for, by default.
 
     A recommender reads no query and answers no search: new words, other languages and worse results of searches are
-    no reason to fit it again.
+    no reason to fit it again. Products that no basket held when it was fitted are: an encoder reads their texts as
+    well as any other, so it is not trained again for them.
     """
     if task == "recommendation":
-        return RetrainPolicy(causes=frozenset({"new_category", "seasonal_shift"}))
+        return RetrainPolicy(causes=frozenset({"new_category", "new_products", "seasonal_shift"}))
     return RetrainPolicy()
 
 

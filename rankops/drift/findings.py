@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 CauseName = Literal[
-    "new_slang", "new_category", "seasonal_shift", "price_inflation", "language_mix", "broken_feed",
+    "new_slang", "new_category", "new_products", "seasonal_shift", "price_inflation", "language_mix", "broken_feed",
     "worse_results", "score_shift", "unexplained_shift",
 ]  # fmt: skip
 MIN_SEARCHES = 30

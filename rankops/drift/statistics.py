@@ -1,7 +1,7 @@
 """The few formulas of the room, each with its source. Counts in, plain floats out; no state.
 
-``ALPHA`` is the level of every significance test here: nine tests a day at 0.001 mean a false alarm on fewer than
-one normal day in a hundred, before the effect-size thresholds of ``causes`` make it rarer still.
+``ALPHA`` is the level of every significance test here: ten tests a day at 0.001 mean a false alarm on at most one
+normal day in a hundred, before the effect-size thresholds of ``causes`` make it rarer still.
 """
 
 from __future__ import annotations

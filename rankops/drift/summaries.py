@@ -88,6 +88,7 @@ class DaySummary(_Summary):
     non_ascii: int = Field(default=0, description="searches with a character outside ASCII")
     first_click_position: Histogram = Field(default={}, description="up to 100")
     clicks_by_category: Tally = Field(default={}, description="clicks")
+    clicks_by_product: Counts = Field(default=Counts(bound=PRODUCT_BOUND), description="clicks")
     impressions_by_category: Tally = Field(default={}, description="impressions")
     searches_by_clicked_category: Tally = Field(default={}, description="by category of the first click")
     searches_by_top_category: Tally = Field(default={}, description="by category of the product shown first")

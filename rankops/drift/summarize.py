@@ -164,6 +164,7 @@ def _searches(traffic: Traffic) -> dict[str, object]:
         "non_ascii": int(searches["non_ascii"].sum()),
         "first_click_position": _histogram(by_click["position"].clip(1, MAX_POSITION)),
         "clicks_by_category": _tally(clicks["category"]),
+        "clicks_by_product": Counts.build(_ranges(clicks.select("day", key="product_id")), PRODUCT_BOUND),
         "impressions_by_category": _tally(shown["category"]),
         "searches_by_clicked_category": _tally(by_click["category"]),
         "searches_by_top_category": _tally(searches["top_category"]),

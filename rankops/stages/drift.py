@@ -70,7 +70,7 @@ def report_day(
         trained = {"trained_through": manifest.dataset.last_day or ""}
         return lineage, {"drifted": report.drifted, "causes": report.names, **trained}
 
-    return store.find_or_make("drift", digest_of({**lineage, "code": 3}), make)
+    return store.find_or_make("drift", digest_of({**lineage, "code": 4}), make)
 
 
 def traffic_of(store: ArtifactStore, reference: StoredArtifact) -> Traffic:

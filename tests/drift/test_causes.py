@@ -66,6 +66,30 @@ def test_a_family_that_only_the_catalogue_has_counts_too(days: list[DaySummary])
     assert "20.0 % of products" in found["new_category"].evidence
 
 
+def test_products_that_nobody_knew_are_new_products_and_those_that_left_are_not(days: list[DaySummary]) -> None:
+    traffic = ToyShop(seed=14).traffic(offset=10)
+    renamed = pl.when(pl.col("product_id").str.ends_with("9")).then(pl.col("product_id") + "-b").otherwise("product_id")
+    swapped = Traffic(*(table.with_columns(product_id=renamed) for table in (traffic.interactions, traffic.catalogue)))
+    found = named(days, swapped)
+    assert set(found) == {"new_products"}
+    assert 0.05 < found["new_products"].score < 0.2
+    assert all("-b (" in example for example in found["new_products"].examples)
+    fewer = Traffic(traffic.interactions.filter(~pl.col("product_id").str.ends_with("9")), traffic.catalogue)
+    assert "new_products" not in named(days, fewer)
+
+
+def test_a_catalogue_with_a_long_tail_is_used_to_products_of_one_day() -> None:
+    """Every day a tenth of the clicks fall on products that are clicked once and never again: that is no drift."""
+
+    def day(offset: int) -> Traffic:
+        traffic = ToyShop(seed=60 + offset).traffic(offset=offset)
+        rare = pl.when(pl.col("product_id").str.ends_with("7"))
+        once = rare.then(pl.format("{}-{}", "product_id", pl.lit(offset))).otherwise("product_id")
+        return Traffic(traffic.interactions.with_columns(product_id=once), traffic.catalogue)
+
+    assert "new_products" not in named([summarize(day(offset)) for offset in range(6)], day(10))
+
+
 def test_another_mix_of_known_categories_is_a_seasonal_shift(days: list[DaySummary]) -> None:
     found = named(days, ToyShop(seed=7, weights=(0.2, 0.2, 0.5, 0.1)).traffic(offset=10))
     assert set(found) == {"seasonal_shift"}

@@ -174,13 +174,13 @@ def test_a_decision_reads_well() -> None:
         ("ranking", "new_slang", True),
         ("recommendation", "new_slang", False),
         ("recommendation", "worse_results", False),
+        ("retrieval", "new_products", False),
         ("recommendation", "new_category", True),
+        ("recommendation", "new_products", True),
         ("recommendation", "seasonal_shift", True),
     ],
 )
-def test_a_recommender_is_not_fitted_again_for_what_it_never_reads(
-    task: Task, cause: CauseName, retrained: bool
-) -> None:
+def test_a_model_is_not_fitted_again_for_what_it_never_reads(task: Task, cause: CauseName, retrained: bool) -> None:
     decision = decide(report(cause), RetrainHistory(), policy_for(task), NOW)
     assert decision.decision is retrained
     if not retrained:
