@@ -173,8 +173,8 @@ class SequenceSpec(_Frozen):
 class RecommendationSpec(_Frozen):
     """How a next-item model is asked and fitted (item-item weights over baskets and texts; task recommendation).
 
-    The grids are tried on the dev days, one after another from the front of each list; the last fit is on all days
-    before the test days with the best setting.
+    The grids are tried on the dev days, one after another from the front of each list, `new_item_boosts` last and by
+    new products; the last fit is on all days before the test days with the best setting.
     """
 
     test_days: int = Field(

@@ -101,26 +101,33 @@ class _Search:
     should_stop: ShouldStop
     curve: list[tuple[int, float]] = field(default_factory=list)
 
+    @property
+    def _grid(self) -> dict[str, Sequence[float]]:
+        return {
+            "half_life": self.spec.half_lives,
+            "size_exponent": self.spec.size_exponents,
+            "word_weight": self.spec.word_weights,
+            "text_weight": self.spec.text_weights,
+            "regularization": self.spec.regularizations,
+            "text_boost": self.spec.text_boosts,
+            "trend": self.spec.trends,
+        }
+
+    @property
+    def _fits(self) -> int:
+        return 1 + sum(len(values) - 1 for values in self._grid.values()) + len(self.spec.new_item_boosts)
+
     def best(self) -> Setting:
         """By all questions, then the lift of new products by theirs. The first point of the curve is popularity."""
-        spec = self.spec
-        grid: dict[str, Sequence[float]] = {
-            "half_life": spec.half_lives,
-            "size_exponent": spec.size_exponents,
-            "word_weight": spec.word_weights,
-            "text_weight": spec.text_weights,
-            "regularization": spec.regularizations,
-            "text_boost": spec.text_boosts,
-            "trend": spec.trends,
-        }
-        best = Setting(**{name: values[0] for name, values in grid.items()}, new_item_boost=spec.new_item_boosts[0])
-        hits = self._hits(best)[0]
+        first = {name: values[0] for name, values in self._grid.items()}
+        best = Setting(**first, new_item_boost=self.spec.new_item_boosts[0])
+        hits = self._hits(best)
         self.curve.extend([(0, self.every.popularity()), (1, float(hits.mean()))])
-        self.progress(f"fit 1  {best}: dev HR@20 {hits.mean():.4f} (popularity {self.curve[0][1]:.4f})")
-        for name, values in grid.items():
+        self.progress(f"fit 1/{self._fits}  {best}: dev HR@20 {hits.mean():.4f} (popularity {self.curve[0][1]:.4f})")
+        for name, values in self._grid.items():
             for value in values[1:]:
                 tried = replace(best, **{name: value})
-                found = self._hits(tried)[0]
+                found = self._hits(tried)
                 if clearly_better(found, hits):
                     best, hits = tried, found
                 self._tell(f"{name} {value:g}: dev HR@20 {found.mean():.4f}", hits)
@@ -130,23 +137,25 @@ class _Search:
         settings = [replace(standing, new_item_boost=boost) for boost in self.spec.new_item_boosts]
         tried = []
         for setting in settings:
-            tried.append(self._hits(setting))
-            every, new = tried[-1]
+            weights = self._weights(setting)
+            every, new = (asked.hits(asked.scores(weights)) for asked in (self.every, self.new))
+            tried.append((every, new))
             line = f"new_item_boost {setting.new_item_boost:g}: dev HR@20 {every.mean():.4f}"
             told = f", of new products {new.mean():.4f}" if len(new) else ""
             self._tell(line + told, tried[best_for_new(tried)][0])
         return settings[best_for_new(tried)]
 
-    def _hits(self, setting: Setting) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _hits(self, setting: Setting) -> NDArray[np.float64]:
+        return self.every.hits(self.every.scores(self._weights(setting)))
+
+    def _weights(self, setting: Setting) -> Matrix:
         if self.should_stop():
             raise TrainingInterrupted("stopped between two fits", "run it again")
-        weights = fit(self.every.items, self.grams, setting)
-        every, new = (asked.hits(asked.scores(weights)) for asked in (self.every, self.new))
-        return every, new
+        return fit(self.every.items, self.grams, setting)
 
     def _tell(self, line: str, kept: NDArray[np.float64]) -> None:
         self.curve.append((len(self.curve), float(kept.mean())))
-        self.progress(f"fit {len(self.curve) - 1}  {line}, kept {kept.mean():.4f}")
+        self.progress(f"fit {len(self.curve) - 1}/{self._fits}  {line}, kept {kept.mean():.4f}")
 
 
 def _fitted_products(catalogue: pl.DataFrame, baskets: pl.DataFrame, most: int) -> list[str]:

@@ -14,6 +14,7 @@ from rankops.cooccurrence import items_of
 from rankops.dataset import Dataset
 from rankops.next_item import load_next_item
 from rankops.specs import RecommendationSpec, TrainingSpec
+from rankops.training import dev_baskets
 from rankops.training.dev_baskets import EACH, Questions, best_for_new, clearly_better, dev_questions
 from rankops.training.item_item import Setting, trend
 from rankops.training.job import TrainingJob
@@ -132,3 +133,12 @@ def test_what_stopped_selling_sinks_and_what_started_rises(shop: Dataset) -> Non
     assert found["camp1"] > max(steady)
     assert found["bath7"] == pytest.approx(1.0)  # never sold: nothing changed
     assert trend(items, replace(SETTING, trend=0.0)).tolist() == [1.0] * len(items.ids)
+
+
+def test_a_big_shop_asks_whole_baskets_at_even_distances(shop: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, every, _ = before_dev(shop)
+    monkeypatch.setattr(dev_baskets, "MOST", len(every) // 3)
+    _, fewer, _ = before_dev(shop)
+    assert len(every) // 4 < len(fewer) <= len(every) // 3 + EACH
+    kept = {question.basket for question in fewer.asked}
+    assert fewer.asked == [question for question in every.asked if question.basket in kept]
