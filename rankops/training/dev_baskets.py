@@ -29,6 +29,8 @@ were promised (generated shop, mean of four fits, before new products had questi
 four and eight choose about as well."""
 MOST = 10_000
 """Questions of a kind: their scores over 6,000 products take 240 MB."""
+COST = 0.01
+"""Share of all hits that hitting new products may cost: they sell too little for all questions to hear of them."""
 _POPULAR_DAYS = 28.0
 _ROWS = 1_000  # ranked at a time: sorting takes three times the scores
 
@@ -116,16 +118,14 @@ def clearly_better(found: NDArray[np.float64], standing: NDArray[np.float64]) ->
 
 
 def best_for_new(tried: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> int:
-    """Which of several ``(hits of all questions, hits of new products)`` to take; the first stands.
+    """Which of several ``(hits of all questions, hits of new products)`` to take.
 
-    Another takes its place where the first is not clearly better on all questions and new products are clearly hit
-    more; of several, the one that hits them most. With no question of a new product all questions decide.
+    Of those that lose at most :data:`COST` of the best one's hits, the one that hits new products most. With no
+    question of a new product, another than the first must be clearly better on all.
     """
-    standing = tried[0]
-    by = 1 if len(standing[1]) else 0
-    able = [
-        place
-        for place, hits in enumerate(tried)
-        if not clearly_better(standing[0], hits[0]) and clearly_better(hits[by], standing[by])
-    ]
-    return max(able, key=lambda place: float(tried[place][by].mean()), default=0)
+    means = [float(every.mean()) for every, _ in tried]
+    if not len(tried[0][1]):
+        able = [place for place, (every, _) in enumerate(tried) if clearly_better(every, tried[0][0])]
+        return max(able, key=lambda place: means[place], default=0)
+    able = [place for place, mean in enumerate(means) if mean >= (1 - COST) * max(means)]
+    return max(able, key=lambda place: float(tried[place][1].mean()))

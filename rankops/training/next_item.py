@@ -4,7 +4,7 @@ Settings are tried on the dev days, one list of the spec after another, each fro
 (coordinate descent). Another value takes the place of the first one of its list only where it is better by more than
 one standard error of the paired difference (Breiman et al., Classification and Regression Trees, 1984): the best of
 many is often just lucky. New products are too few for all questions to hear of them, so the lift of products with few
-sales is chosen last, by questions of theirs, and must cost all questions nothing that can be told
+sales is chosen last, by questions of theirs, and may cost a hundredth of all hits
 (:func:`rankops.training.dev_baskets.best_for_new`). The last fit is on train and dev days together, with the best
 setting.
 

@@ -95,13 +95,12 @@ def test_the_lift_that_finds_new_products_is_chosen_in_training(shop: Dataset, t
         assert load_next_item(folder / "checkpoint").config.facts["setting"]["new_item_boost"] == 0.05
 
 
-def test_a_lift_must_find_more_new_products_and_cost_all_questions_nothing() -> None:
-    good, same, worse = np.ones(100), np.ones(100), np.ones(100)
-    good[:2], same[2:5], worse[:20] = 0.0, 0.0, 0.0
+def test_a_lift_must_find_more_new_products_and_cost_all_questions_next_to_nothing() -> None:
+    good, same, worse = (np.repeat([1.0, 0.0], [hit, 1000 - hit]) for hit in (500, 496, 480))
     few, more, most = (np.repeat([1.0, 0.0], [hit, 100 - hit]) for hit in (10, 30, 90))
     assert best_for_new([(good, few), (same, more), (worse, most)]) == 1
     assert best_for_new([(good, more), (worse, most), (same, few)]) == 0
-    assert best_for_new([(worse, few), (good, most), (same, more)]) == 1
+    assert best_for_new([(worse, most), (good, few), (same, more)]) == 2
 
 
 def test_with_no_new_products_to_ask_about_all_questions_choose_the_lift() -> None:
