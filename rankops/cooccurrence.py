@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 Matrix = NDArray[np.float32]
+_POPULAR_DAYS = 28.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,11 @@ class Items:
     def recent(self, days: float) -> NDArray[np.float64]:
         """In how many baskets of the last ``days`` each product is."""
         return np.asarray(self.counts[self.age <= days].sum(axis=0), dtype=np.float64).ravel()
+
+    @property
+    def popularity(self) -> NDArray[np.float64]:
+        """In how many baskets of the last four weeks each product is."""
+        return self.recent(_POPULAR_DAYS)
 
 
 def items_of(baskets: pl.DataFrame, ids: Sequence[str]) -> Items:

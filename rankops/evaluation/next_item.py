@@ -32,7 +32,7 @@ from rankops.runs import RankedLists, random_run
 from rankops.specs import Floor
 
 FLOORS: tuple[Floor, ...] = ("random", "popularity", "item-item", "text")
-_RECENT_DAYS, _HALF_LIFE = 28.0, 150.0
+_HALF_LIFE = 150.0
 _SHARPNESS = 4
 
 
@@ -52,7 +52,7 @@ def floor_runs(
     items = items_of(baskets_of(dataset.interactions), ids)
     context = context_matrix(contexts(asked), items)
     progress(f"evaluation: baselines on {len(query_ids):,} questions over {len(ids):,} products")
-    popular = np.tile(items.recent(_RECENT_DAYS).astype(np.float32), (len(query_ids), 1))
+    popular = np.tile(items.popularity.astype(np.float32), (len(query_ids), 1))
     together = cosine(gram(items, basket_weights(items, half_life=_HALF_LIFE, size_exponent=1.0)))
     scores: list[tuple[str, Matrix]] = [("popularity", popular), ("item-item", np.asarray(context @ together))]
     if "text" in floors:

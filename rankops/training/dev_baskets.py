@@ -31,7 +31,6 @@ MOST = 10_000
 """Questions of a kind: their scores over 6,000 products take 240 MB."""
 COST = 0.01
 """Share of all hits that hitting new products may cost: they sell too little for all questions to hear of them."""
-_POPULAR_DAYS = 28.0
 _ROWS = 1_000  # ranked at a time: sorting takes three times the scores
 
 
@@ -77,8 +76,8 @@ class Questions:
 
     def popularity(self) -> float:
         """What recommending the best sellers of the last four weeks would score."""
-        recent = self.items.recent(_POPULAR_DAYS).astype(np.float32)
-        return float(self.hits(np.tile(recent, (len(self), 1))).mean())
+        popular = self.items.popularity.astype(np.float32)
+        return float(self.hits(np.tile(popular, (len(self), 1))).mean())
 
 
 def dev_questions(seen: Dataset, items: Items) -> tuple[Questions, Questions]:

@@ -47,8 +47,6 @@ from rankops.training.job import (
 if TYPE_CHECKING:
     from rankops.torch_sequence import TorchSequence
 
-_POPULAR_DAYS = 28.0
-
 
 def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_stop) -> TrainingResult:
     """Fit a model on the job's dataset and write the checkpoint folder ``job.output``.
@@ -84,7 +82,7 @@ def train(job: TrainingJob, progress: Progress, should_stop: ShouldStop = never_
     size = 0 if sequence is None else sum(weight.numel() for weight in sequence.network.parameters())
     result = _result(job, seen, baskets, curve, size, time.monotonic() - started)
     facts["dev_hr@20"] = result.dev_metric_best
-    model = truncated(fit(items, grams, best), ids, items.recent(_POPULAR_DAYS), job.recommendation.neighbours, facts)
+    model = truncated(fit(items, grams, best), ids, items.popularity, job.recommendation.neighbours, facts)
     _write(job, replace(model, sequence=sequence), result)
     return result
 

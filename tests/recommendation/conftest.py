@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,8 @@ import pytest
 
 from rankops.baskets import NO_QUERY
 from rankops.dataset import COLUMNS, Dataset
+from rankops.specs import RecommendationSpec, TrainingSpec
+from rankops.training.job import TrainingJob
 
 THEMES = ("bath", "camp", "desk", "bake", "bike", "wall")
 FIRST, DAYS = date(2026, 3, 2), 20
@@ -42,6 +45,27 @@ def invoices(seed: int = 0, a_day: int = 30) -> pl.DataFrame:
                 for p, x in enumerate(taken)
             ]
     return pl.DataFrame(rows, schema=COLUMNS["interactions"], orient="row")
+
+
+def fitting_job(
+    folder: Path, dataset: Dataset, recommendation: RecommendationSpec, base: Path | None = None
+) -> TrainingJob:
+    """A job on the dataset, saved into ``folder``; without a base model its texts' vectors must weigh nothing."""
+    (folder / "dataset").mkdir(parents=True)
+    dataset.save(folder / "dataset")
+    if base is None:
+        base = folder / "base"
+        base.mkdir()
+        (base / "model.safetensors").write_bytes(b"not read: the texts' vectors weigh nothing here")
+    return TrainingJob(
+        task="recommendation",
+        spec=TrainingSpec(),
+        recommendation=recommendation,
+        base_model=base,
+        dataset=folder / "dataset",
+        output=folder / "checkpoint",
+        work=folder / "work",
+    )
 
 
 @pytest.fixture(scope="session")

@@ -12,11 +12,12 @@ from rankops.dataset import Dataset
 from rankops.release.signing import create_key_pair, sign
 from rankops.serving.client import Client
 from rankops.serving.verification import verify_live
-from rankops.specs import GateSpec, ModelSpec, RecommendationSpec, ServingSpec, TrainingSpec
+from rankops.specs import GateSpec, ModelSpec, RecommendationSpec, ServingSpec
 from rankops.stages.evaluation import HeldOut, evaluate_checkpoint
 from rankops.stages.tasks import Contenders, task_stage
-from rankops.training.job import TrainingInterrupted, TrainingJob
+from rankops.training.job import TrainingInterrupted
 from rankops.training.next_item import train
+from tests.recommendation.conftest import fitting_job
 from tests.serving.conftest import served
 from tests.support.tiny_release import release_facts
 
@@ -31,26 +32,10 @@ SPEC = ModelSpec(
 )
 
 
-def job(folder: Path, dataset: Dataset) -> TrainingJob:
-    (folder / "dataset").mkdir(parents=True)
-    (folder / "base").mkdir()
-    (folder / "base" / "model.safetensors").write_bytes(b"not read: the texts' vectors weigh nothing here")
-    dataset.save(folder / "dataset")
-    return TrainingJob(
-        task="recommendation",
-        spec=TrainingSpec(),
-        recommendation=SPEC.recommendation,
-        base_model=folder / "base",
-        dataset=folder / "dataset",
-        output=folder / "checkpoint",
-        work=folder / "work",
-    )
-
-
 @pytest.fixture(scope="module")
 def life(shop: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("life")
-    train(job(root, shop), lambda _: None)
+    train(fitting_job(root, shop, SPEC.recommendation), lambda _: None)
     stage, seen = task_stage("recommendation"), task_stage("recommendation").view(shop, SPEC)
     for name in ("evidence", "judged"):
         (root / name).mkdir()
@@ -153,7 +138,7 @@ def test_a_recommender_says_where_to_ask(client: Client) -> None:
 
 
 def test_the_same_job_gives_the_same_bytes_and_a_stop_leaves_nothing(shop: Dataset, life: Path, tmp_path: Path) -> None:
-    again = job(tmp_path / "again", shop)
+    again = fitting_job(tmp_path / "again", shop, SPEC.recommendation)
     with pytest.raises(TrainingInterrupted):
         train(again, lambda _: None, lambda: True)
     assert not again.output.exists()

@@ -20,11 +20,11 @@ from rankops.release.signing import create_key_pair, sign
 from rankops.sequence import SEQUENCE_FILES
 from rankops.serving.client import Client
 from rankops.serving.verification import verify_live
-from rankops.specs import ModelSpec, RecommendationSpec, SequenceSpec, TrainingSpec
+from rankops.specs import ModelSpec, RecommendationSpec, SequenceSpec
 from rankops.stages.tasks import task_stage
 from rankops.torch_sequence import WEIGHTS, load_checkpoint
-from rankops.training.job import TrainingJob
 from rankops.training.next_item import train
+from tests.recommendation.conftest import fitting_job
 from tests.recommendation.test_life import SPEC as LINKS_ALONE
 from tests.serving.conftest import served
 from tests.support.tiny_release import release_facts
@@ -40,19 +40,8 @@ def spec_with(sequence: SequenceSpec | None) -> ModelSpec:
 
 def trained(folder: Path, dataset: Dataset, base: Path, recommendation: RecommendationSpec) -> list[str]:
     """Train into ``folder / "checkpoint"``; the progress lines."""
-    (folder / "dataset").mkdir(parents=True)
-    dataset.save(folder / "dataset")
     lines: list[str] = []
-    job = TrainingJob(
-        task="recommendation",
-        spec=TrainingSpec(),
-        recommendation=recommendation,
-        base_model=base,
-        dataset=folder / "dataset",
-        output=folder / "checkpoint",
-        work=folder / "work",
-    )
-    train(job, lambda line: lines.append(str(line)))
+    train(fitting_job(folder, dataset, recommendation, base), lambda line: lines.append(str(line)))
     return lines
 
 

@@ -13,12 +13,12 @@ from rankops.baskets import baskets_of, next_item_view
 from rankops.cooccurrence import items_of
 from rankops.dataset import Dataset
 from rankops.next_item import load_next_item
-from rankops.specs import RecommendationSpec, TrainingSpec
+from rankops.specs import RecommendationSpec
 from rankops.training import dev_baskets
 from rankops.training.dev_baskets import EACH, Questions, best_for_new, clearly_better, dev_questions
 from rankops.training.item_item import Setting, trend
-from rankops.training.job import TrainingJob
 from rankops.training.next_item import train
+from tests.recommendation.conftest import fitting_job
 
 SPEC = RecommendationSpec(test_days=4, dev_days=3)
 SETTING = Setting(
@@ -31,23 +31,6 @@ SETTING = Setting(
     text_boost=0.0,
     trend=0.5,
 )
-
-
-def trained(folder: Path, dataset: Dataset, spec: RecommendationSpec) -> None:
-    for name in ("base", "dataset"):
-        (folder / name).mkdir(parents=True)
-    (folder / "base" / "model.safetensors").write_bytes(b"not read: the texts' vectors weigh nothing here")
-    dataset.save(folder / "dataset")
-    job = TrainingJob(
-        task="recommendation",
-        spec=TrainingSpec(),
-        recommendation=spec,
-        base_model=folder / "base",
-        dataset=folder / "dataset",
-        output=folder / "checkpoint",
-        work=folder / "work",
-    )
-    train(job, lambda _: None)
 
 
 def before_dev(shop: Dataset) -> tuple[Dataset, Questions, Questions]:
@@ -91,7 +74,8 @@ def test_the_lift_that_finds_new_products_is_chosen_in_training(shop: Dataset, t
     options = {**SPEC.model_dump(), "text_weights": (0.0,), "word_weights": (0.0,), "max_items": 100}
     for boosts in ((0.0, 0.05), (0.05, 0.0)):
         folder = tmp_path / f"{boosts}"
-        trained(folder, replace(shop, interactions=rare), RecommendationSpec(**{**options, "new_item_boosts": boosts}))
+        spec = RecommendationSpec(**{**options, "new_item_boosts": boosts})
+        train(fitting_job(folder, replace(shop, interactions=rare), spec), lambda _: None)
         assert load_next_item(folder / "checkpoint").config.facts["setting"]["new_item_boost"] == 0.05
 
 
