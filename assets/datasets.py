@@ -46,7 +46,7 @@ class DatasetConfig(Config):
     """Which days a dataset is made of."""
 
     last_day: str = Field(default="", description="ISO date; empty: the last day that was collected")
-    days: int = Field(default=28, ge=1, description="length of the window, in days")
+    days: int = Field(default=28, ge=1, description="length of the window, in days; a recommender wants a year")
     seed: int = Field(default=13, description="decides the splits; change it and every comparison starts anew")
     near_duplicates: str = Field(
         default="report",

@@ -1,7 +1,8 @@
 """Drift reports (one partition a day) and the retrain decisions that the sensor writes."""
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 from dagster import (
     AssetCheckResult,
@@ -14,6 +15,7 @@ from dagster import (
     AssetSpec,
     BackfillPolicy,
     MaterializeResult,
+    TimeWindowPartitionMapping,
     asset,
 )
 
@@ -22,7 +24,13 @@ from assets.metadata import artifact, drift_metadata
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec
 from resources.gitops import GitOps
-from resources.store import Store, read_reference, reference_name
+from resources.store import Store, find_reference, read_reference, reference_name
+
+if TYPE_CHECKING:
+    from rankops.store import ArtifactStore
+
+_WEEK = TimeWindowPartitionMapping(start_offset=-6, end_offset=0, allow_nonexistent_upstream_partitions=True)
+"""What a report may read: ``rankops.drift.reference.WINDOW_DAYS`` days (not imported here: it takes a second)."""
 
 
 def drift_asset(spec: ModelSpec) -> AssetsDefinition:
@@ -35,10 +43,11 @@ def drift_asset(spec: ModelSpec) -> AssetsDefinition:
         kinds={"evidently"},
         partitions_def=DAYS,
         backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=1),
-        deps=[AssetDep(AssetKey([spec.dataset, "traffic"]))],
+        deps=[AssetDep(AssetKey([spec.dataset, "traffic"]), partition_mapping=_WEEK)],
         check_specs=[AssetCheckSpec("no_drift", asset=key)],
         description=f"One day of traffic against the days that the live {spec.name} learned from: named causes, and "
-        "Evidently's page. A sensor turns it into a retrain decision.",
+        "Evidently's page. What a day is too small to prove is asked of the days since then, a week at most. A sensor "
+        "turns it into a retrain decision.",
     )
     def drift_report(
         context: AssetExecutionContext, store: Store, gitops: GitOps
@@ -48,7 +57,7 @@ def drift_asset(spec: ModelSpec) -> AssetsDefinition:
         opened = store.open()
         day = context.partition_key
         traffic = read_reference(opened, [spec.dataset, "traffic"], day, StoredArtifact)
-        subject = Subject(date.fromisoformat(day), traffic)
+        subject = Subject(date.fromisoformat(day), traffic, _earlier(opened, spec.dataset, date.fromisoformat(day)))
         made, reused = report_day(opened, spec, subject, gitops.champion(spec), context.log.info)
         report = load(opened, made)
         opened.write_json(reference_name([spec.name, "drift_report"], day), made.model_dump(mode="json"))
@@ -64,6 +73,15 @@ def drift_asset(spec: ModelSpec) -> AssetsDefinition:
         )
 
     return drift_report
+
+
+def _earlier(store: "ArtifactStore", dataset: str, day: date) -> list[tuple[date, StoredArtifact]]:
+    """The days before it that a report may read, newest first; days that were never collected are left out."""
+    from rankops.drift.reference import WINDOW_DAYS
+
+    days = [day - timedelta(days=back) for back in range(1, WINDOW_DAYS)]
+    found = ((one, find_reference(store, [dataset, "traffic"], one.isoformat(), StoredArtifact)) for one in days)
+    return [(one, traffic) for one, traffic in found if traffic is not None]
 
 
 def decision_spec(spec: ModelSpec) -> AssetSpec:

@@ -114,7 +114,7 @@ def _decide_day(
     reference = read_reference(opened, [spec.name, "drift_report"], day, StoredArtifact)
     report = load(opened, reference)
     history = retrain_history(instance, spec, gitops)
-    decision = decide(report, history, policy_for(spec.task), datetime.now(UTC))
+    decision = decide(report, history, policy_for(spec), datetime.now(UTC))
     record = AssetMaterialization(
         asset_key=AssetKey([spec.name, "retrain_decision"]),
         partition=day,

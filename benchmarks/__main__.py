@@ -11,7 +11,7 @@ from pathlib import Path
 import benchmarks
 from benchmarks.harness import DEFAULT_FOLDER, table, write
 
-_NOT_BENCHMARKS = {"fuzz", "harness", "__main__", "icecat_release", "served", "peers"}
+_NOT_BENCHMARKS = {"fuzz", "harness", "__main__", "icecat_release", "served", "peers", "retail"}
 
 
 def names() -> list[str]:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from rankops.retrain_spec import RetrainSpec
 from rankops.search_spec import SearchSpec, check_space
 
 DnsLabel = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$")]
@@ -423,6 +424,7 @@ class ModelSpec(_Frozen):
     compression: CompressionSpec = CompressionSpec()
     serving: ServingSpec = ServingSpec()
     search: SearchSpec = SearchSpec()
+    retrain: RetrainSpec = RetrainSpec()
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelSpec:

@@ -57,8 +57,14 @@ def reference_name(path: list[str], partition: str | None) -> str:
 
 def read_reference(store: ArtifactStore, path: list[str], partition: str | None, model: type[BaseModel]) -> Any:
     """The reference that an asset wrote. Raises :class:`BadInput` naming the asset that was never materialized."""
-    value = store.read_json(reference_name(path, partition))
-    if value is None:
+    found = find_reference(store, path, partition, model)
+    if found is None:
         where = "/".join(path) + (f" [{partition}]" if partition else "")
         raise BadInput(f"{where} was never materialized in {store.root}", f"materialize {where} first")
-    return model.model_validate_json(json.dumps(value))
+    return found
+
+
+def find_reference(store: ArtifactStore, path: list[str], partition: str | None, model: type[BaseModel]) -> Any:
+    """The reference that an asset wrote, or None where it was never materialized."""
+    value = store.read_json(reference_name(path, partition))
+    return None if value is None else model.model_validate_json(json.dumps(value))

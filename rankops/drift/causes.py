@@ -1,30 +1,25 @@
 """What drifted, by name: pure functions of two summaries, reference first.
 
 Each test gives a score in units that people know, the threshold above which the change matters, and a significance
-test at ``statistics.ALPHA``; a finding is *drifted* only when the effect is large **and** no accident. Where the
-reference has at least four days, the threshold also rises to what one more normal day may score, judged by scoring
-each reference day against the others (:func:`name_causes`): so weekends, or shops whose days differ, raise no alarm.
+test at ``statistics.ALPHA``; a finding is *drifted* only when the effect is large **and** no accident.
+:mod:`rankops.drift.reference` asks them, of a day or of several, and raises thresholds to what normal days score.
 Causes say why (those of the product feed are in ``feed``); ``symptoms`` say that searchers feel it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from rankops.drift import statistics as st
 from rankops.drift.feed import broken_feed, one_snapshot, price_inflation
 from rankops.drift.findings import MIN_SEARCHES, Finding, not_measured, percent
 from rankops.drift.languages import CLEAR_LEAD, LIKELY_LEAD, UNMARKED, guess_language
-from rankops.drift.sketches import Counts
 from rankops.drift.summaries import (
     NO_CATEGORY,
-    QUERY_BOUND,
-    CatalogueSummary,
     DaySummary,
     Tally,
     by_top_level,
-    merge,
     words,
 )
 from rankops.drift.symptoms import score_shift, worse_results
@@ -262,49 +257,7 @@ def seasonal_shift(reference: DaySummary, current: DaySummary) -> Finding:
 # --- all of them -------------------------------------------------------------------------------------------------
 
 
+FEED_TESTS: tuple[Test, ...] = (price_inflation, broken_feed)
 ALL_TESTS: tuple[Test, ...] = (
-    new_slang, new_category, new_products, seasonal_shift, price_inflation, language_mix, broken_feed, worse_results,
-    score_shift,
+    new_slang, new_category, new_products, seasonal_shift, *FEED_TESTS, language_mix, worse_results, score_shift,
 )  # fmt: skip
-
-
-def name_causes(days: Sequence[DaySummary], current: DaySummary) -> list[Finding]:
-    """Run every test of ``current`` against the reference ``days`` merged, with thresholds raised to normal noise.
-
-    The noise of a test is the one-sided 99.9 % prediction bound (``statistics.prediction_bound``) of its scores for
-    each reference day against the other reference days. Sorted: drifted first, causes before symptoms, largest first.
-    """
-    whole, without = _leave_one_out(days)
-    findings = []
-    for test in ALL_TESTS:
-        found = test(whole, current)
-        if found.measured and len(days) >= 4:
-            normal = [
-                score.score for day, rest in zip(days, without, strict=True) if (score := test(rest, day)).measured
-            ]
-            bound = st.prediction_bound(normal)
-            if bound is not None and bound > found.threshold:
-                found = found.model_copy(update={"threshold": bound})
-        findings.append(found)
-    return sorted(findings, key=lambda f: (not f.drifted, f.symptom, -f.score / f.threshold, f.name))
-
-
-def _leave_one_out(days: Sequence[DaySummary]) -> tuple[DaySummary, list[DaySummary]]:
-    """All days merged, and all but each one, with what the tests read of a reference (not its samples and queries).
-
-    Prefix and suffix merges: 3K merges and not K squared. Days that ran on one and the same feed keep it as it is.
-    """
-    shared = days[0].catalogue if days and all(day.catalogue == days[0].catalogue for day in days[1:]) else None
-    dropped = {"sample": {}, "request_sample": {}, "queries": Counts(bound=QUERY_BOUND)}
-    feed = {} if shared is None else {"catalogue": CatalogueSummary()}
-    light = [day.model_copy(update={**dropped, **feed}) for day in days]
-    prefixes, suffixes = [DaySummary()], [DaySummary()]
-    for day in light:
-        prefixes.append(merge(prefixes[-1], day))
-    for day in reversed(light):
-        suffixes.append(merge(day, suffixes[-1]))
-    count = len(light)
-    merged = [prefixes[-1], *(merge(prefixes[i], suffixes[count - 1 - i]) for i in range(count))]
-    if shared is not None:
-        merged = [summary.model_copy(update={"catalogue": shared}) for summary in merged]
-    return merged[0], merged[1:]

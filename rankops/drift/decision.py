@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rankops.drift.findings import CauseName, Finding
+from rankops.drift.findings import Finding
 from rankops.drift.report import DriftReport
-from rankops.specs import Task
+from rankops.retrain_spec import CauseName
+from rankops.specs import ModelSpec
 from rankops.store import ArtifactStore
 
 _DATA_FAULT: CauseName = "broken_feed"
@@ -20,31 +21,44 @@ class _Frozen(BaseModel):
 
 
 class RetrainPolicy(_Frozen):
-    """When a model is trained again.
+    """:class:`~rankops.retrain_spec.RetrainSpec` with everything decided."""
 
-    ``price_inflation`` is not among the default causes: prices are not part of the text that an encoder reads, so
-    training cannot answer them. Nor is ``score_shift`` by itself: it says that something changed, not what.
+    causes: frozenset[CauseName]
+    window_days: int
+    cooldown: timedelta
+    max_attempts: int
+    min_searches: int
+
+
+_ENCODER_CAUSES: frozenset[CauseName] = frozenset(
+    {"new_slang", "new_category", "seasonal_shift", "language_mix", "worse_results"}
+)
+_BASKET_CAUSES: frozenset[CauseName] = frozenset({"new_category", "new_products", "seasonal_shift"})
+_ENCODER_DAYS, _BASKET_DAYS = 28, 365
+
+
+def policy_for(spec: ModelSpec) -> RetrainPolicy:
+    """What a model is trained again for, and on how many days: as its spec says, else by its task.
+
+    ``price_inflation`` is no cause by default: prices are not part of the text that an encoder reads, so training
+    cannot answer them. Nor is ``score_shift`` by itself: it says that something changed, not what. A recommender reads
+    no query and answers no search: new words, other languages and worse results of searches are no reason to fit it
+    again. Products that no basket held when it was fitted are: an encoder reads their texts as well as any other, so
+    it is not trained again for them.
+
+    A search says by itself what was meant, so four weeks teach an encoder. Baskets teach by being many, and an old one
+    still says what goes with what: on ``retail`` HR@20 of September 2011 is .362 from 28 days before it, .398 from 90,
+    .407 from 180 and .411 from all nine months (July and August alike).
     """
-
-    causes: frozenset[CauseName] = frozenset(
-        {"new_slang", "new_category", "seasonal_shift", "language_mix", "worse_results"}
+    asked, baskets = spec.retrain, spec.task == "recommendation"
+    causes = (_BASKET_CAUSES if baskets else _ENCODER_CAUSES) if asked.causes is None else frozenset(asked.causes)
+    return RetrainPolicy(
+        causes=causes,
+        window_days=asked.window_days or (_BASKET_DAYS if baskets else _ENCODER_DAYS),
+        cooldown=timedelta(hours=asked.cooldown_hours),
+        max_attempts=asked.max_attempts,
+        min_searches=asked.min_searches,
     )
-    cooldown: timedelta = timedelta(hours=20)
-    max_attempts: int = Field(default=2, ge=1, description="runs for the same report, failed ones included")
-    min_searches: int = Field(default=200, ge=1, description="of the day; fewer prove nothing")
-    window_days: int = Field(default=28, ge=1, description="days to train on, the report's day included")
-
-
-def policy_for(task: Task) -> RetrainPolicy:
-    """What a model of a task is trained again for, by default.
-
-    A recommender reads no query and answers no search: new words, other languages and worse results of searches are
-    no reason to fit it again. Products that no basket held when it was fitted are: an encoder reads their texts as
-    well as any other, so it is not trained again for them.
-    """
-    if task == "recommendation":
-        return RetrainPolicy(causes=frozenset({"new_category", "new_products", "seasonal_shift"}))
-    return RetrainPolicy()
 
 
 class RetrainAttempt(_Frozen):
@@ -145,8 +159,9 @@ def _about_the_drift(report: DriftReport, policy: RetrainPolicy, worthy: bool) -
         objections.append(
             f"the product feed is broken ({fault.evidence.rstrip('.')}): fix the feed, do not train on it"
         )
-    if report.current.searches < policy.min_searches:
-        objections.append(f"{report.current.searches} searches are too few; the policy asks for {policy.min_searches}")
+    searches = report.widest.searches
+    if searches < policy.min_searches:
+        objections.append(f"{searches} searches are too few; the policy asks for {policy.min_searches}")
     return objections
 
 

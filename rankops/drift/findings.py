@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pydantic import BaseModel, ConfigDict, Field
 
-from pydantic import BaseModel, ConfigDict
+from rankops.retrain_spec import CauseName
 
-CauseName = Literal[
-    "new_slang", "new_category", "new_products", "seasonal_shift", "price_inflation", "language_mix", "broken_feed",
-    "worse_results", "score_shift", "unexplained_shift",
-]  # fmt: skip
 MIN_SEARCHES = 30
 
 
@@ -26,6 +22,7 @@ class Finding(BaseModel):
     examples: tuple[str, ...] = ()
     symptom: bool = False
     measured: bool = True
+    days: int = Field(default=1, ge=1, description="days of traffic that the test read, the report's day included")
 
     @property
     def drifted(self) -> bool:

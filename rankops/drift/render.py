@@ -23,17 +23,18 @@ def report_markdown(report: DriftReport) -> str:
 
 
 def sides_table(report: DriftReport) -> str:
-    """Reference and current side next to each other."""
-    a, b = report.reference, report.current
+    """Reference and current side next to each other, and the days before it where they were read too."""
+    sides = [report.reference, report.current, *([report.window] if report.window else [])]
+    new = ("", f" ({100 * report.new_products_share:.1f} % new)", "")
     rows = [
-        ("days", _span(a.days), _span(b.days)),
-        ("searches", f"{a.searches:,}", f"{b.searches:,}"),
-        ("requests logged", f"{a.requests:,}", f"{b.requests:,}"),
-        ("products", f"{a.products:,}", f"{b.products:,} ({100 * report.new_products_share:.1f} % new)"),
-        ("searches without a click", f"{100 * a.zero_click_rate:.1f} %", f"{100 * b.zero_click_rate:.1f} %"),
-        ("MRR of the first click", f"{a.mrr:.3f}", f"{b.mrr:.3f}"),
+        ("days", *(_span(side.days) for side in sides)),
+        ("searches", *(f"{side.searches:,}" for side in sides)),
+        ("requests logged", *(f"{side.requests:,}" for side in sides)),
+        ("products", *(f"{side.products:,}{more}" for side, more in zip(sides, new, strict=False))),
+        ("searches without a click", *(f"{100 * side.zero_click_rate:.1f} %" for side in sides)),
+        ("MRR of the first click", *(f"{side.mrr:.3f}" for side in sides)),
     ]
-    return _table(("", "reference", "current"), rows)
+    return _table(("", "reference", "current", "with the days before it")[: len(sides) + 1], rows)
 
 
 def causes_table(report: DriftReport) -> str:

@@ -1,4 +1,4 @@
-"""One day of traffic against what the live release learned from: the drift report.
+"""One day of traffic, and the days before it where it is small, against what the live release learned from.
 
 ``build_report`` writes three files into a folder, all or nothing: ``report.html`` (Evidently's own page),
 ``drift.json`` (this record, for machines) and ``summary.png``.
@@ -6,16 +6,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rankops.drift.causes import name_causes
 from rankops.drift.evidently_report import DRIFT_SHARE, ColumnDrift, column_drift
 from rankops.drift.findings import Finding
-from rankops.drift.summaries import DaySummary, by_top_level, merge_all
+from rankops.drift.reference import Reference, widened
+from rankops.drift.summaries import DaySummary, by_top_level
 from rankops.drift.summarize import Traffic, summarize, summarize_days
 from rankops.drift.traffic_frame import sample_frame
 from rankops.errors import BadInput
@@ -61,11 +61,19 @@ class DriftReport(BaseModel):
     release: str = Field(description="digest of the live release")
     reference: Side
     current: Side
+    window: Side | None = Field(
+        default=None, description="current and the days before it since the release learned; None: the day says enough"
+    )
     new_products_share: float
     columns: list[ColumnDrift]
     causes: list[Finding]
     drifted: bool
     fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @property
+    def widest(self) -> Side:
+        """All that was read of the traffic since the release learned."""
+        return self.window or self.current
 
     @property
     def drifted_causes(self) -> list[Finding]:
@@ -86,26 +94,31 @@ def build_report(
     day: date,
     release: str,
     out: Path,
+    earlier: Iterable[Traffic | DaySummary] = (),
     progress: Callable[[str], None] = lambda _: None,
 ) -> DriftReport:
     """Compare ``current`` (the traffic of ``day``) with ``reference`` (days that the live ``release`` learned from).
 
-    Either side may be given as summaries, so that a reference is read once and kept. Raises :class:`BadInput` for an
-    empty side (nothing is written), or a current side that holds other days than ``day``.
+    ``earlier`` are the days before it that the release did not learn from, newest first; they are read where the day
+    is too small by itself (:func:`~rankops.drift.reference.widened`). Each side may be given as summaries, so that a
+    reference is read once and kept. Raises :class:`BadInput` for an empty side (nothing is written), or a current side
+    that holds other days than ``day``.
     """
     progress(f"drift of {day}: summarizing traffic")
     days = summarize_days(reference) if isinstance(reference, Traffic) else list(reference)
-    now = summarize(current) if isinstance(current, Traffic) else current
-    whole = merge_all(days)
-    _require_traffic(whole, now, model, day)
-    progress(f"drift of {day}: {now.searches:,} searches against {whole.searches:,} of {len(whole.days)} days")
-    findings = name_causes(days, now)
-    scores = set(whole.releases) == set(now.releases) and len(now.releases) == 1
+    now, known = _summarized(current), Reference(days)
+    learned = known.whole
+    _require_traffic(learned, now, model, day)
+    window = widened(now, (_summarized(one) for one in earlier))
+    read = f"{now.searches:,} searches" if window is None else f"{window.searches:,} of {len(window.days)} days"
+    progress(f"drift of {day}: {read} against {learned.searches:,} of {len(learned.days)} days")
+    findings = known.findings(now, window)
+    scores = set(learned.releases) == set(now.releases) and len(now.releases) == 1
     progress(f"drift of {day}: Evidently compares the samples")
     columns, html = column_drift(
-        sample_frame(whole, whole, with_scores=scores), sample_frame(now, whole, with_scores=scores)
+        sample_frame(learned, learned, with_scores=scores), sample_frame(now, learned, with_scores=scores)
     )
-    report = _record(whole, now, findings, columns, model=model, day=day, release=release)
+    report = record(learned, now, window, findings, columns, model=model, day=day, release=release)
     from rankops.drift.plots import summary_png
 
     picture = summary_png(report)
@@ -138,16 +151,22 @@ def _require_traffic(reference: DaySummary, current: DaySummary, model: str, day
         raise BadInput(f"the traffic given for {day} is of {', '.join(current.days)}", "give the rows of that day only")
 
 
-def _record(
-    whole: DaySummary,
+def _summarized(side: Traffic | DaySummary) -> DaySummary:
+    return summarize(side) if isinstance(side, Traffic) else side
+
+
+def record(
+    learned: DaySummary,
     now: DaySummary,
-    findings: list[Finding],
-    columns: list[ColumnDrift],
+    window: DaySummary | None,
+    findings: Sequence[Finding],
+    columns: Sequence[ColumnDrift] = (),
     *,
     model: str,
     day: date,
     release: str,
 ) -> DriftReport:
+    """The report of what was found, without its files."""
     findings = [_rounded(finding) for finding in findings]
     if (unexplained := _unexplained(findings, columns)) is not None:
         findings = [unexplained, *findings]
@@ -155,9 +174,10 @@ def _record(
         "model": model,
         "day": day.isoformat(),
         "release": release,
-        "reference": Side.of(whole).model_dump(),
+        "reference": Side.of(learned).model_dump(),
         "current": Side.of(now).model_dump(),
-        "new_products_share": round(_new_products(whole, now), 6),
+        "window": None if window is None else Side.of(window).model_dump(),
+        "new_products_share": round(_new_products(learned, now), 6),
         "columns": [column.model_dump() for column in columns],
         "causes": [finding.model_dump(mode="json") for finding in findings],
         "drifted": any(finding.drifted for finding in findings),
@@ -170,7 +190,7 @@ def _rounded(finding: Finding) -> Finding:
     return finding.model_copy(update={"score": round(finding.score, 6), "threshold": round(finding.threshold, 6)})
 
 
-def _unexplained(findings: list[Finding], columns: list[ColumnDrift]) -> Finding | None:
+def _unexplained(findings: Sequence[Finding], columns: Sequence[ColumnDrift]) -> Finding | None:
     """A finding for drift that Evidently sees in half of the columns while no named cause does."""
     moved = [column for column in columns if column.drifted]
     if any(finding.drifted for finding in findings) or not columns or len(moved) < DRIFT_SHARE * len(columns):

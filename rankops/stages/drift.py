@@ -1,8 +1,8 @@
-"""Drift: a day of traffic against the days that the live release learned from; then the decision to retrain."""
+"""Drift: a day of traffic (and the days before it) against the days that the live release learned from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -27,10 +27,15 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Subject:
-    """What is checked: a day of traffic, as a reference into the store."""
+    """What is checked: a day of traffic, and the collected days before it, newest first; references into the store."""
 
     day: date
     traffic: StoredArtifact
+    earlier: Sequence[tuple[date, StoredArtifact]] = ()
+
+    def since(self, learned: str | None) -> list[tuple[date, StoredArtifact]]:
+        """The earlier days that a release which learned up to a day (ISO) does not know."""
+        return [(day, traffic) for day, traffic in self.earlier if learned is None or day.isoformat() > learned]
 
 
 def report_day(
@@ -49,6 +54,7 @@ def report_day(
             f"materialize {spec.name}/deploy first",
         )
     manifest = read_manifest(champion.folder)
+    earlier = subject.since(manifest.dataset.last_day)
     lineage = {
         "model": spec.name,
         "day": subject.day.isoformat(),
@@ -65,12 +71,14 @@ def report_day(
             day=subject.day,
             release=champion.release,
             out=out,
+            earlier=(traffic_of(store, traffic) for _, traffic in earlier),
             progress=progress,
         )
-        trained = {"trained_through": manifest.dataset.last_day or ""}
-        return lineage, {"drifted": report.drifted, "causes": report.names, **trained}
+        read = {"days": report.widest.days, "trained_through": manifest.dataset.last_day or ""}
+        return lineage, {"drifted": report.drifted, "causes": report.names, **read}
 
-    return store.find_or_make("drift", digest_of({**lineage, "code": 4}), make)
+    before = [traffic.digest for _, traffic in earlier]
+    return store.find_or_make("drift", digest_of({**lineage, "earlier": before, "code": 5}), make)
 
 
 def traffic_of(store: ArtifactStore, reference: StoredArtifact) -> Traffic:

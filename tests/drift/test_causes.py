@@ -3,8 +3,9 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from rankops.drift.causes import ALL_TESTS, name_causes
+from rankops.drift.causes import ALL_TESTS
 from rankops.drift.findings import Finding
+from rankops.drift.reference import Reference
 from rankops.drift.summaries import DaySummary, merge_all
 from rankops.drift.summarize import Traffic, summarize, summarize_days
 from tests.drift.conftest import OLD, WORDS, ToyShop
@@ -16,7 +17,7 @@ def days(reference: Traffic) -> list[DaySummary]:
 
 
 def named(days: list[DaySummary], traffic: Traffic) -> dict[str, Finding]:
-    return {finding.name: finding for finding in name_causes(days, summarize(traffic)) if finding.drifted}
+    return {finding.name: finding for finding in Reference(days).findings(summarize(traffic)) if finding.drifted}
 
 
 def test_normal_days_of_any_size_name_nothing(days: list[DaySummary]) -> None:
@@ -145,7 +146,7 @@ def test_lower_scores_of_the_same_release_are_a_symptom_and_of_another_are_not_c
     assert set(named(days, traffic)) == {"score_shift"}
     assert traffic.requests is not None
     other = Traffic(traffic.interactions, traffic.catalogue, traffic.requests.with_columns(release=pl.lit("r2")))
-    outcome = {finding.name: finding for finding in name_causes(days, summarize(other))}["score_shift"]
+    outcome = {finding.name: finding for finding in Reference(days).findings(summarize(other))}["score_shift"]
     assert not outcome.measured and "cannot be compared" in outcome.evidence
 
 

@@ -8,7 +8,6 @@ import pytest
 from rankops.drift.decision import (
     RetrainAttempt,
     RetrainHistory,
-    RetrainPolicy,
     decide,
     load_decision,
     policy_for,
@@ -17,12 +16,13 @@ from rankops.drift.decision import (
 from rankops.drift.findings import CauseName, Finding
 from rankops.drift.render import decision_markdown
 from rankops.drift.report import DriftReport, Side
-from rankops.specs import Task
+from rankops.retrain_spec import RetrainSpec
+from rankops.specs import ModelSpec, Task
 from rankops.store import ArtifactStore
 
 NOW = datetime(2026, 3, 17, 6, 0, tzinfo=UTC)
 DAY = date(2026, 3, 16)
-POLICY = RetrainPolicy(window_days=14)
+POLICY = policy_for(ModelSpec(name="retriever", task="retrieval", retrain=RetrainSpec(window_days=14)))
 
 
 def report(*names: CauseName, searches: int = 2000) -> DriftReport:
@@ -181,7 +181,24 @@ def test_a_decision_reads_well() -> None:
     ],
 )
 def test_a_model_is_not_fitted_again_for_what_it_never_reads(task: Task, cause: CauseName, retrained: bool) -> None:
-    decision = decide(report(cause), RetrainHistory(), policy_for(task), NOW)
+    decision = decide(report(cause), RetrainHistory(), policy_for(ModelSpec(name="m", task=task)), NOW)
     assert decision.decision is retrained
     if not retrained:
         assert decision.reasons == (f"{cause} drifted, and the policy does not retrain for that",)
+
+
+def test_a_spec_says_what_its_model_is_trained_again_for_and_on_how_many_days() -> None:
+    baskets = policy_for(ModelSpec(name="m", task="recommendation"))
+    assert (baskets.window_days, policy_for(ModelSpec(name="m", task="ranking")).window_days) == (365, 28)
+    own = RetrainSpec(causes=("price_inflation",), window_days=90, cooldown_hours=2, min_searches=5)
+    policy = policy_for(ModelSpec(name="m", task="recommendation", retrain=own))
+    assert policy.window_days == 90 and policy.cooldown == timedelta(hours=2)
+    assert decide(report("price_inflation", searches=6), history(), policy, NOW).decision
+    assert not decide(report("new_products", searches=6), history(), policy, NOW).decision
+
+
+def test_the_searches_of_all_days_that_were_read_are_enough() -> None:
+    small = report("new_slang", searches=60)
+    assert not decide(small, history(), POLICY, NOW).decision
+    week = small.model_copy(update={"window": small.current.model_copy(update={"searches": 360})})
+    assert decide(week, history(), POLICY, NOW).decision

@@ -7,7 +7,7 @@ import pytest
 
 from rankops.data.shop.shop import Shop
 from rankops.data.shop.world import Drift, World
-from rankops.drift.causes import name_causes
+from rankops.drift.reference import Reference
 from rankops.drift.summaries import DaySummary
 from rankops.drift.summarize import Traffic, summarize, summarize_days
 
@@ -29,7 +29,7 @@ def days(shop: Shop) -> list[DaySummary]:
 def drifted(days: list[DaySummary], shop: Shop, offset: int) -> list[str]:
     day = shop.world.day(offset)
     current = summarize(Traffic(shop.events(day), shop.catalogue(day)))
-    return [finding.name for finding in name_causes(days, current) if finding.drifted]
+    return [finding.name for finding in Reference(days).findings(current) if finding.drifted]
 
 
 def test_days_without_a_drift_name_nothing(shop: Shop, days: list[DaySummary]) -> None:

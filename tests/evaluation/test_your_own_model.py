@@ -58,7 +58,7 @@ def registries() -> Iterator[None]:
 def test_every_snippet_has_a_test() -> None:
     blocks = re.findall(r"```python\n# (.*?)\n", PAGE.read_text())
     source = Path(__file__).read_text()
-    assert len(blocks) == 8 and all(f'"{name}"' in source for name in blocks)
+    assert len(blocks) == 9 and all(f'"{name}"' in source for name in blocks)
 
 
 def test_a_new_base_model_is_one_spec_and_gets_all_its_assets() -> None:
@@ -159,6 +159,15 @@ def test_a_teams_own_files_become_typed_tables(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("registries")
+def test_a_spec_says_when_its_model_is_trained_again() -> None:
+    from rankops.drift.decision import policy_for
+
+    policy = policy_for(run("when it is trained again")["RECOMMENDER"])
+    assert policy.causes == {"new_products", "new_category"} and policy.window_days == 180
+    assert policy.cooldown.total_seconds() == 72 * 3600
+    assert "28 days, a recommender from the last 365" in PAGE.read_text()
+
+
 def test_a_teams_metric_slice_and_probe_are_reported_and_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shop_metrics.py").write_text(snippet("file shop_metrics.py"))
     monkeypatch.syspath_prepend(str(tmp_path))

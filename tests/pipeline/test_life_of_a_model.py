@@ -153,8 +153,18 @@ def test_later_days_are_served_by_the_model_and_logged(place: Place) -> None:
     assert requests.height == day.facts["requests"] > 200
 
 
+def days_read(place: Place) -> list[str]:
+    """Of the drift report of 7 March."""
+    from rankops.stages.drift import load
+
+    store = Store().open()
+    reference = read_reference(store, ["retriever", "drift_report"], "2026-03-07", StoredArtifact)
+    return load(store, reference).widest.days
+
+
 def test_a_drift_becomes_a_decision_a_run_and_a_commit(place: Place) -> None:
     place.run("retriever_monitor", "2026-03-07", only=["retriever/drift_report"])
+    assert days_read(place) == ["2026-03-06", "2026-03-07"]  # 300 searches a day are few: the day before is read too
     sensor = place.defs.resolve_sensor_def("retriever_retrain_on_drift")
     tick = sensor.evaluate_tick(place.sensor_context())
     (request,) = tick.run_requests or []
@@ -169,6 +179,7 @@ def test_a_drift_becomes_a_decision_a_run_and_a_commit(place: Place) -> None:
 
 def test_the_answer_no_is_written_too(place: Place) -> None:
     place.run("retriever_monitor", "2026-03-07", only=["retriever/drift_report"])
+    assert days_read(place) == ["2026-03-07"]  # the new release has learned from the day before
     sensor = place.defs.resolve_sensor_def("retriever_retrain_on_drift")
     tick = sensor.evaluate_tick(place.sensor_context())
     assert not tick.run_requests

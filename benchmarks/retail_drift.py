@@ -1,0 +1,173 @@
+"""Real drift (``retail``): HR@20 of July to October 2011, fitted again when drift says so, against standing still.
+
+``fitted when drift says so`` is the product's own loop day by day: each evening the drift tests compare the day (and
+the days since the model learned) with the days that it learned from, the decision is the product's with the policy of
+a recommender, and what is fitted that night, with the last day held back as the template's recommender holds one back,
+answers from the next morning on. Not replayed: the gate and the deployment. ``also`` has the months, and what fitting
+on the first of every month would have given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from benchmarks.harness import Comparison, machine
+from benchmarks.retail import (
+    Run,
+    Say,
+    base_model,
+    before,
+    fitted,
+    invoices,
+    mean,
+    paired,
+    ranked,
+    ratio_interval,
+)
+from rankops.baskets import baskets_of, next_item_view
+from rankops.dataset import Dataset
+from rankops.drift.decision import RetrainAttempt, RetrainDecision, RetrainHistory, decide, policy_for
+from rankops.drift.reference import WINDOW_DAYS, Reference, widened
+from rankops.drift.report import record
+from rankops.drift.summaries import DaySummary
+from rankops.drift.summarize import Traffic, summarize
+from rankops.evaluation.metrics import per_query
+from rankops.next_item import NextItemModel
+from rankops.specs import ModelSpec, RecommendationSpec
+
+_YEAR, _MONTHS = 2011, (7, 8, 9, 10)
+_NEVER, _MONTHLY, _DRIFT = "fitted once before July", "fitted every month", "fitted when drift says so"
+_SPEC = ModelSpec(name="retail", task="recommendation")
+
+
+def measure(progress: Say) -> Comparison:
+    """HR@20 over that of standing still. Raises :class:`rankops.errors.BadInput` where the data is absent."""
+    whole, base = invoices(), base_model(progress)
+    months = {f"{_YEAR}-{month:02}": date(_YEAR, month, 1) for month in _MONTHS}
+    first = min(months.values())
+    frozen = fitted(before(whole, first), base, progress)
+    replay = Replay(whole, base, progress, {first: frozen})
+    replay.run(first, date(_YEAR, _MONTHS[-1] + 1, 1))
+    hits: dict[str, dict[str, np.ndarray]] = {_NEVER: {}, _MONTHLY: {}, _DRIFT: {}}
+    groups: list[str] = []
+    for name, start in months.items():
+        monthly = frozen if start == first else fitted(before(whole, start), base, progress)
+        asked, judgements = month_questions(whole, start)
+        runs = (ranked(frozen, asked), ranked(monthly, asked), replay.answers(asked))
+        for way, run in zip(hits, runs, strict=True):
+            hits[way][name] = per_query(run, judgements)["hr@20"].to_numpy()
+        groups += asked["group_id"].to_list()
+        progress(f"{name}: { ({way: round(float(found[name].mean()), 4) for way, found in hits.items()}) }")
+    return _comparison(hits, groups, replay.reasons)
+
+
+def _comparison(hits: dict[str, dict[str, np.ndarray]], groups: list[str], reasons: dict[str, list[str]]) -> Comparison:
+    whole = {way: np.concatenate(list(found.values())) for way, found in hits.items()}
+    ours, peer = whole[_DRIFT], whole[_NEVER]
+    ratio, interval = ratio_interval(ours, peer, groups)
+    return Comparison(
+        name="retail_drift",
+        what="HR@20 of July to October 2011, fitted again when drift says so, against once before July",
+        ours=float(ours.mean()),
+        peer=float(peer.mean()),
+        ratio=ratio,
+        interval=interval,
+        n=len(ours),
+        unit="HR@20",
+        peer_version="the same model, fitted once",
+        machine=machine(),
+        goal=1.0,
+        also={
+            "months": {
+                way: {month: round(float(values.mean()), 4) for month, values in found.items()}
+                for way, found in hits.items()
+            },
+            "all": {way: mean(values, groups) for way, values in whole.items()},
+            "difference to every month": paired(ours, whole[_MONTHLY], groups),
+            "reasons": reasons,
+        },
+    )
+
+
+@dataclass
+class Replay:
+    """The product's loop over days that have passed. ``models``: what answers from a day on."""
+
+    whole: Dataset
+    base: Path
+    progress: Say
+    models: dict[date, NextItemModel]
+    reasons: dict[str, list[str]] = field(default_factory=dict)
+
+    def run(self, first: date, after: date) -> None:
+        """Every evening from ``first`` on, until the one before ``after``."""
+        days = {day: self._summary(day) for day in sorted(self.whole.interactions["day"].unique().to_list())}
+        learned = max(day for day in days if day < first)
+        reference = Reference([summary for day, summary in days.items() if day <= learned])
+        attempts: list[RetrainAttempt] = []
+        for day in (day for day in days if first <= day < after):
+            earlier = (days[one] for one in reversed(days) if learned < one < day and (day - one).days < WINDOW_DAYS)
+            decision = self._decided(reference, days[day], widened(days[day], earlier), day, learned, attempts)
+            if not decision.decision:
+                continue
+            self.reasons[day.isoformat()] = list(decision.reasons)
+            self.progress(f"{day}: fitted again, for {'; '.join(decision.reasons)}")
+            window = (decision.window_first_day, decision.window_last_day)
+            self.models[day + timedelta(days=1)] = self._fitted(*window)
+            attempts.append(_succeeded(decision))
+            learned = day
+            reference = Reference([summary for one, summary in days.items() if window[0] <= one <= window[1]])
+
+    def answers(self, asked: pl.DataFrame) -> Run:
+        """Each question by the model that answered on its day."""
+        days = dict(baskets_of(self.whole.interactions).select("basket_id", "day").iter_rows())
+        live = [max(start for start in self.models if start <= days[query]) for query in asked["query_id"].to_list()]
+        parts = asked.with_columns(live=pl.Series(live, dtype=pl.Date)).partition_by("live", as_dict=True)
+        answered = [ranked(self.models[start], part) for (start,), part in parts.items()]
+        return {query: found for run in answered for query, found in run.items()}
+
+    def _summary(self, day: date) -> DaySummary:
+        known = before(self.whole, day + timedelta(days=1))
+        return summarize(Traffic(known.interactions.filter(pl.col("day") == day), known.catalogue))
+
+    def _decided(
+        self,
+        reference: Reference,
+        now: DaySummary,
+        window: DaySummary | None,
+        day: date,
+        learned: date,
+        attempts: list[RetrainAttempt],
+    ) -> RetrainDecision:
+        found = reference.findings(now, window)
+        report = record(reference.whole, now, window, found, model=_SPEC.name, day=day, release="replayed")
+        history = RetrainHistory(attempts=tuple(attempts), live_trained_through=learned)
+        return decide(report, history, policy_for(_SPEC), datetime.combine(day, time(23), UTC))
+
+    def _fitted(self, first: date, last: date) -> NextItemModel:
+        known = before(self.whole, last + timedelta(days=1))
+        seen = known.interactions.filter(pl.col("day") >= first)
+        return fitted(replace(known, interactions=seen), self.base, self.progress, test_days=1)
+
+
+def month_questions(whole: Dataset, first: date) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The questions that the invoices of a month ask, and their judgements."""
+    after = (first + timedelta(days=31)).replace(day=1)
+    view = next_item_view(before(whole, after), RecommendationSpec(test_days=(after - first).days, dev_days=1))
+    asked = view.split("test")
+    return asked, view.judgements.join(asked, on="query_id", how="semi")
+
+
+def _succeeded(decision: RetrainDecision) -> RetrainAttempt:
+    return RetrainAttempt(
+        fingerprint=decision.fingerprint,
+        attempt=decision.attempt,
+        started_at=decision.decided_at,
+        status="succeeded",
+        run_id=None,
+    )
