@@ -1,12 +1,22 @@
 """The release: a signed, content-addressed bundle with the index built by the very encoder that it ships."""
 
+from typing import TYPE_CHECKING
+
 from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, MaterializeResult, asset
 
 from assets.metadata import advice_metadata, materialized, release_metadata
 from rankops.artifacts import StoredArtifact
-from rankops.specs import ModelSpec
+from rankops.specs import ModelSpec, learns_held_out
+from rankops.store import ArtifactStore
 from resources.store import Store
 from resources.tracking import Tracking
+from resources.trainer import Trainer
+
+if TYPE_CHECKING:
+    from rankops.stages.release import Refit, ReleaseInputs
+
+_DESCRIPTION = "Immutable signed bundle: ONNX, tokenizer, product index, golden answers, release.json."
+_LEARNED = " What it holds has also learned from the days that the judged model was judged by."
 
 
 def release_asset(spec: ModelSpec) -> AssetsDefinition:
@@ -22,7 +32,7 @@ def release_asset(spec: ModelSpec) -> AssetsDefinition:
             "evaluation": AssetIn(key=AssetKey([spec.name, "evaluation"])),
             "artifact_": AssetIn(key=AssetKey([spec.name, "quantized"])),
         },
-        description="Immutable signed bundle: ONNX, tokenizer, product index, golden answers, release.json.",
+        description=_DESCRIPTION + (_LEARNED if learns_held_out(spec) else ""),
     )
     def release(
         context: AssetExecutionContext,
@@ -32,6 +42,7 @@ def release_asset(spec: ModelSpec) -> AssetsDefinition:
         artifact_: StoredArtifact,
         store: Store,
         tracking: Tracking,
+        trainer: Trainer,
     ) -> MaterializeResult:
         from rankops.release.manifest import MODEL_CARD
         from rankops.release.signing import verify
@@ -39,13 +50,15 @@ def release_asset(spec: ModelSpec) -> AssetsDefinition:
 
         opened = store.open()
         private, public = signing_keys(context.log.info)
+        inputs = ReleaseInputs(dataset, checkpoint, evaluation, artifact_)
         made, reused = build(
             opened,
             spec,
-            ReleaseInputs(dataset, checkpoint, evaluation, artifact_),
+            inputs,
             signing_key=private,
             dagster_run=context.run_id,
             progress=context.log.info,
+            refit=_refitted(context, opened, spec, inputs, trainer) if learns_held_out(spec) else None,
         )
         manifest = verify(opened.local_path(made), public, made.digest)
         card = (opened.local_path(made) / MODEL_CARD).read_bytes()
@@ -55,3 +68,12 @@ def release_asset(spec: ModelSpec) -> AssetsDefinition:
         return materialized(made, {**release_metadata(manifest, card.decode()), **advice}, reused=reused)
 
     return release
+
+
+def _refitted(
+    context: AssetExecutionContext, store: ArtifactStore, spec: ModelSpec, inputs: "ReleaseInputs", trainer: Trainer
+) -> "Refit":
+    """The judged model's spec fitted once more, on all days; remembered by what it was made from."""
+    from rankops.stages.refit import build
+
+    return build(store, spec, inputs, train=lambda job: trainer.run(context, job), progress=context.log.info)

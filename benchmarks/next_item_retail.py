@@ -28,6 +28,7 @@ from benchmarks.retail import (
     base_model,
     before,
     fitted,
+    floors_of,
     folder,
     invoices,
     mean,
@@ -39,7 +40,6 @@ from rankops.baskets import MAX_CONTEXT, MIN_BASKET, NEW_SALES, baskets_of
 from rankops.cooccurrence import items_of
 from rankops.dataset import Dataset
 from rankops.evaluation.metrics import per_query
-from rankops.evaluation.next_item import floor_runs
 from rankops.next_item import NextItemModel
 
 Questions = tuple[pl.DataFrame, pl.DataFrame]
@@ -71,12 +71,10 @@ def given_cases(path: Path) -> Questions:
 
 def _floors(seen: Dataset, asked: Sequence[Questions], base: Path, progress: Say) -> dict[str, Run]:
     """The baselines' runs over all questions."""
-    from rankops.training.torch_encoder import TorchEncoder
-
     columns = asked[0][0].columns
     queries = pl.concat([questions.select(columns) for questions, _ in asked])
     together = replace(seen, queries=queries, judgements=pl.concat([judgements for _, judgements in asked]))
-    return floor_runs(together, lambda: TorchEncoder(base), SEED, progress)
+    return floors_of(together, base, progress)
 
 
 def _new_products(new: Questions, ours: Run, texts: Run) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from rankops.data.retail import import_retail
 from rankops.dataset import Dataset
 from rankops.errors import BadInput
 from rankops.evaluation.bootstrap import CONFIDENCE, interval_of, mean_interval, paired_difference, resampled_means
+from rankops.evaluation.next_item import floor_runs
 from rankops.next_item import NextItemModel
 from rankops.specs import BaseModelSpec, RecommendationSpec, TrainingSpec
 
@@ -82,6 +83,13 @@ def fitted(dataset: Dataset, base: Path, progress: Say, test_days: int = 0) -> N
 def ranked(model: NextItemModel, asked: pl.DataFrame) -> Run:
     """The 100 best products of each question."""
     return dict(zip(asked["query_id"].to_list(), model.rank(contexts(asked)), strict=True))
+
+
+def floors_of(asked: Dataset, base: Path, progress: Say) -> dict[str, Run]:
+    """The baselines' answers to the test questions of a next-item view."""
+    from rankops.training.torch_encoder import TorchEncoder
+
+    return floor_runs(asked, lambda: TorchEncoder(base), SEED, progress)
 
 
 def ratio_interval(ours: np.ndarray, peer: np.ndarray, groups: Sequence[str]) -> tuple[float, tuple[float, float]]:

@@ -1,10 +1,11 @@
 """Real drift (``retail``): HR@20 of July to October 2011, fitted again when drift says so, against standing still.
 
 ``fitted when drift says so`` is the product's own loop day by day: each evening the drift tests compare the day (and
-the days since the model learned) with the days that it learned from, the decision is the product's with the policy of
-a recommender, and what is fitted that night, with the last day held back as the template's recommender holds one back,
-answers from the next morning on. Not replayed: the gate and the deployment. ``also`` has the months, and what fitting
-on the first of every month would have given.
+the days since the model learned) with the days that it learned from, and the decision is the product's with the policy
+of a recommender. What is fitted that night is judged by its last week, against the floors and the model that was judged
+before it; where the gate lets it through, one that learned that week too answers from the next morning on. Not
+replayed: compression and deployment. ``also`` has the months, and what fitting on the first of every month would have
+given.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from benchmarks.retail import (
     base_model,
     before,
     fitted,
+    floors_of,
     invoices,
     mean,
     paired,
@@ -36,13 +38,22 @@ from rankops.drift.reference import WINDOW_DAYS, Reference, widened
 from rankops.drift.report import record
 from rankops.drift.summaries import DaySummary
 from rankops.drift.summarize import Traffic, summarize
-from rankops.evaluation.metrics import per_query
+from rankops.evaluation.evaluate import evaluate
+from rankops.evaluation.gate import GateDecision
+from rankops.evaluation.metrics import NEXT_ITEM_METRICS, per_query
 from rankops.next_item import NextItemModel
-from rankops.specs import ModelSpec, RecommendationSpec
+from rankops.specs import GateSpec, ModelSpec, RecommendationSpec
+from rankops.stages.tasks import CHAMPION, CHECKPOINT
 
 _YEAR, _MONTHS = 2011, (7, 8, 9, 10)
 _NEVER, _MONTHLY, _DRIFT = "fitted once before July", "fitted every month", "fitted when drift says so"
-_SPEC = ModelSpec(name="retail", task="recommendation")
+_TEST_DAYS = 7
+_SPEC = ModelSpec(
+    name="retail",
+    task="recommendation",
+    gates=GateSpec(metric="hr@20", floors=("random", "popularity", "item-item", "text")),
+    recommendation=RecommendationSpec(test_days=_TEST_DAYS, dev_days=30),
+)
 
 
 def measure(progress: Say) -> Comparison:
@@ -51,7 +62,7 @@ def measure(progress: Say) -> Comparison:
     months = {f"{_YEAR}-{month:02}": date(_YEAR, month, 1) for month in _MONTHS}
     first = min(months.values())
     frozen = fitted(before(whole, first), base, progress)
-    replay = Replay(whole, base, progress, {first: frozen})
+    replay = Replay(whole, base, progress, {first: frozen}, fitted(before(whole, first), base, progress, _TEST_DAYS))
     replay.run(first, date(_YEAR, _MONTHS[-1] + 1, 1))
     hits: dict[str, dict[str, np.ndarray]] = {_NEVER: {}, _MONTHLY: {}, _DRIFT: {}}
     groups: list[str] = []
@@ -63,10 +74,10 @@ def measure(progress: Say) -> Comparison:
             hits[way][name] = per_query(run, judgements)["hr@20"].to_numpy()
         groups += asked["group_id"].to_list()
         progress(f"{name}: { ({way: round(float(found[name].mean()), 4) for way, found in hits.items()}) }")
-    return _comparison(hits, groups, replay.reasons)
+    return _comparison(hits, groups, replay)
 
 
-def _comparison(hits: dict[str, dict[str, np.ndarray]], groups: list[str], reasons: dict[str, list[str]]) -> Comparison:
+def _comparison(hits: dict[str, dict[str, np.ndarray]], groups: list[str], replay: Replay) -> Comparison:
     whole = {way: np.concatenate(list(found.values())) for way, found in hits.items()}
     ours, peer = whole[_DRIFT], whole[_NEVER]
     ratio, interval = ratio_interval(ours, peer, groups)
@@ -89,20 +100,27 @@ def _comparison(hits: dict[str, dict[str, np.ndarray]], groups: list[str], reaso
             },
             "all": {way: mean(values, groups) for way, values in whole.items()},
             "difference to every month": paired(ours, whole[_MONTHLY], groups),
-            "reasons": reasons,
+            "reasons": replay.reasons,
+            "refused": replay.refused,
         },
     )
 
 
 @dataclass
 class Replay:
-    """The product's loop over days that have passed. ``models``: what answers from a day on."""
+    """The product's loop over days that have passed.
+
+    ``models``: what answers from a day on. ``judged``: the model that was judged for the last of them. ``reasons`` by
+    the day of each retraining, ``refused`` by the day of each that the gate did not let through.
+    """
 
     whole: Dataset
     base: Path
     progress: Say
     models: dict[date, NextItemModel]
+    judged: NextItemModel
     reasons: dict[str, list[str]] = field(default_factory=dict)
+    refused: dict[str, list[str]] = field(default_factory=dict)
 
     def run(self, first: date, after: date) -> None:
         """Every evening from ``first`` on, until the one before ``after``."""
@@ -115,13 +133,14 @@ class Replay:
             decision = self._decided(reference, days[day], widened(days[day], earlier), day, learned, attempts)
             if not decision.decision:
                 continue
-            self.reasons[day.isoformat()] = list(decision.reasons)
-            self.progress(f"{day}: fitted again, for {'; '.join(decision.reasons)}")
-            window = (decision.window_first_day, decision.window_last_day)
-            self.models[day + timedelta(days=1)] = self._fitted(*window)
-            attempts.append(_succeeded(decision))
-            learned = day
-            reference = Reference([summary for one, summary in days.items() if window[0] <= one <= window[1]])
+            since = decision.window_first_day
+            passed = self._retrained(since, day)
+            attempts.append(_attempt(decision, passed))
+            if passed:
+                self.reasons[day.isoformat()] = list(decision.reasons)
+                self.progress(f"{day}: fitted again, for {'; '.join(decision.reasons)}")
+                learned = day
+                reference = Reference([summary for one, summary in days.items() if since <= one <= day])
 
     def answers(self, asked: pl.DataFrame) -> Run:
         """Each question by the model that answered on its day."""
@@ -149,10 +168,29 @@ class Replay:
         history = RetrainHistory(attempts=tuple(attempts), live_trained_through=learned)
         return decide(report, history, policy_for(_SPEC), datetime.combine(day, time(23), UTC))
 
-    def _fitted(self, first: date, last: date) -> NextItemModel:
+    def _retrained(self, first: date, last: date) -> bool:
+        """Judge a model of these days; where the gate lets it through, one of all of them answers from tomorrow on."""
         known = before(self.whole, last + timedelta(days=1))
-        seen = known.interactions.filter(pl.col("day") >= first)
-        return fitted(replace(known, interactions=seen), self.base, self.progress, test_days=1)
+        known = replace(known, interactions=known.interactions.filter(pl.col("day") >= first))
+        challenger = fitted(known, self.base, self.progress, _TEST_DAYS)
+        decision = self._gate(known, challenger)
+        if not decision.passed:
+            self.refused[last.isoformat()] = [check.explanation for check in decision.checks if not check.passed]
+            self.progress(f"{last}: refused, for {decision.reasons[0]}")
+            return False
+        self.judged = challenger
+        self.models[last + timedelta(days=1)] = fitted(known, self.base, self.progress)
+        return True
+
+    def _gate(self, known: Dataset, challenger: NextItemModel) -> GateDecision:
+        seen = next_item_view(known, _SPEC.recommendation)
+        asked = seen.split("test")
+        runs = floors_of(seen, self.base, self.progress)
+        runs |= {CHECKPOINT: ranked(challenger, asked), CHAMPION: ranked(self.judged, asked)}
+        evaluation = evaluate(
+            seen, runs, challenger=CHECKPOINT, champion=CHAMPION, spec=_SPEC.gates, metrics=NEXT_ITEM_METRICS
+        )
+        return evaluation.decision
 
 
 def month_questions(whole: Dataset, first: date) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -163,11 +201,11 @@ def month_questions(whole: Dataset, first: date) -> tuple[pl.DataFrame, pl.DataF
     return asked, view.judgements.join(asked, on="query_id", how="semi")
 
 
-def _succeeded(decision: RetrainDecision) -> RetrainAttempt:
+def _attempt(decision: RetrainDecision, passed: bool) -> RetrainAttempt:
     return RetrainAttempt(
         fingerprint=decision.fingerprint,
         attempt=decision.attempt,
         started_at=decision.decided_at,
-        status="succeeded",
+        status="succeeded" if passed else "failed",
         run_id=None,
     )

@@ -20,6 +20,11 @@ class RetrainSpec(BaseModel):
 
     causes: tuple[CauseName, ...] | None = Field(default=None, min_length=1, description="reasons to train again")
     window_days: int | None = Field(default=None, ge=1, description="days to train on, the report's day included")
+    learn_held_out: bool | None = Field(
+        default=None,
+        description="once the gates have passed, ship a model that learned from the held-out days too (None: a "
+        "recommender does; held-out queries of other tasks are asked again, so their models cannot)",
+    )
     cooldown_hours: float = Field(default=20.0, ge=0, description="from the start of one retraining to the next")
     max_attempts: int = Field(default=2, ge=1, description="runs for the same report, failed ones included")
     min_searches: int = Field(default=200, ge=1, description="of the days that a report read; fewer prove nothing")

@@ -434,11 +434,21 @@ class ModelSpec(_Frozen):
             raise ValueError(f"training.teacher teaches a bi-encoder; {self.name} is a model for {self.task}")
         if self.compression.student and self.task != "retrieval":
             raise ValueError(f"compression.student is for bi-encoders; {self.name} is a model for {self.task}")
+        if self.retrain.learn_held_out and self.task != "recommendation":
+            raise ValueError(
+                f"retrain.learn_held_out: what {self.name} ({self.task}) is judged by is asked again of the next model"
+            )
         check_space(
             self.search.space,
             {"training": self.training, "ranking": self.ranking, "recommendation": self.recommendation},
         )
         return self
+
+
+def learns_held_out(spec: ModelSpec) -> bool:
+    """Whether a release of this model has learned from what its judged model had not seen."""
+    asked = spec.retrain.learn_held_out
+    return spec.task == "recommendation" if asked is None else asked
 
 
 class EnvironmentSpec(_Frozen):

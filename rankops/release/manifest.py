@@ -49,6 +49,13 @@ class DatasetRef(_Strict):
     last_day: str | None = None
 
 
+class JudgedRef(_Strict):
+    """The model that the evidence is about, where the release then learned from what that one was judged by."""
+
+    checkpoint: Digest
+    artifact: Digest
+
+
 class GateResult(_Strict):
     """One gate's verdict, with the sentence that a reviewer reads."""
 
@@ -70,6 +77,7 @@ class ReleaseFacts(_Strict):
     base_model: BaseModelRef
     checkpoint: Digest
     dataset: DatasetRef
+    judged: JudgedRef | None = Field(default=None, description="absent where the release itself was judged")
     code_commit: str = Field(description="commit of the repository that built it; 'unknown' outside a clone")
     dagster_run: str | None = None
     mlflow_run: str | None = None
@@ -114,7 +122,8 @@ class ReleaseManifest(ReleaseFacts):
 
     def write(self, folder: Path) -> None:
         """Write ``release.json`` into a bundle."""
-        write_json(folder / MANIFEST, self.model_dump(mode="json"))
+        absent = {"judged"} if self.judged is None else None  # servers that are older than the field read it too
+        write_json(folder / MANIFEST, self.model_dump(mode="json", exclude=absent))
 
 
 def read_manifest(folder: Path) -> ReleaseManifest:

@@ -34,8 +34,8 @@ _SERVER_CODE = (
     "serving", "release",
     "artifacts.py", "cpu.py", "cross_encoding.py", "encoding.py", "errors.py", "files.py", "fusion.py", "lexical.py",
     "next_item.py", "onnx_session.py", "pace.py", "pair_features.py", "pair_parts.py", "pair_tokens.py",
-    "pair_trees.py", "pair_words.py", "pii", "search_spec.py", "sequence.py", "specs.py", "store.py",
-    "text.py", "vector_cache.py", "weighted_words.py",
+    "pair_trees.py", "pair_words.py", "pii", "retrain_spec.py", "search_spec.py", "sequence.py", "specs.py",
+    "store.py", "text.py", "vector_cache.py", "weighted_words.py",
 )  # fmt: skip
 """What the server imports; a test compares it with the imports and with the image's Dockerfile."""
 
@@ -77,8 +77,8 @@ def champion_of(remote: GitRemote, spec: ModelSpec, environment: EnvironmentSpec
     if pin is None:
         return None
     folder = fetched(pin.uri, "release", pin.release)
-    verify(folder, public_key, pin.release)
-    return Champion(release=pin.release, checkpoint=pin.checkpoint, folder=folder)
+    manifest = verify(folder, public_key, pin.release)
+    return Champion(release=pin.release, checkpoint=pin.checkpoint, folder=folder, judged=manifest.judged)
 
 
 def deploy_release(

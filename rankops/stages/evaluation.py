@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rankops.evaluation.decision_quality import DecisionQuality
     from rankops.evaluation.gate import GateDecision
     from rankops.evaluation.results import Evaluation
+    from rankops.release.manifest import JudgedRef
 
 Progress = Callable[[str], None]
 _RUNS = "runs.json"
@@ -33,11 +34,19 @@ _RUNS = "runs.json"
 
 @dataclass(frozen=True)
 class Champion:
-    """The release that is live: its digest, the checkpoint that it holds, and its verified bundle."""
+    """The release that is live: its digest, the checkpoint that it holds, and its verified bundle.
+
+    ``judged`` is the model that its evidence is about, where the release then learned from the held-out days.
+    """
 
     release: str
     checkpoint: str
     folder: Path
+    judged: JudgedRef | None = None
+
+    def is_of(self, checkpoint: str) -> bool:
+        """Whether a checkpoint made this release: it is shipped in it, or was judged for it."""
+        return checkpoint == self.checkpoint or (self.judged is not None and checkpoint == self.judged.checkpoint)
 
 
 def evaluate_checkpoint(
@@ -107,7 +116,7 @@ def judge(
     subject = {**lineage, "gates": spec.gates.model_dump(mode="json"), "code": 4}
     subject["evaluation"] = spec.evaluation.model_dump(mode="json")
     # A champion that *is* this checkpoint's release is no rival: the evidence that made it champion stands.
-    rival = champion if champion is not None and champion.checkpoint != checkpoint.digest else None
+    rival = champion if champion is not None and not champion.is_of(checkpoint.digest) else None
     if rival is None and (standing := store.find("evaluation", digest_of(subject))) is not None:
         return standing, True
     key = digest_of({**subject, "champion": rival.release if rival else "none"})
@@ -117,6 +126,7 @@ def judge(
             base=base_model(spec, progress).path,
             checkpoint=store.local_path(checkpoint),
             champion=rival.folder if rival else None,
+            champion_judged=_judged(store, rival),
             first_stage=_first_stage(store, checkpoint),
         )
         evaluation = evaluate_checkpoint(load_dataset(store.local_path(dataset)), contenders, spec, out, progress)
@@ -131,6 +141,13 @@ def _first_stage(store: ArtifactStore, checkpoint: StoredArtifact) -> Path | Non
     """The checkpoint that found the candidates on which a ranker was trained."""
     digest = checkpoint.lineage.get("first_stage")
     return None if digest is None else fetched(store.uri("checkpoint", digest), "checkpoint", digest)
+
+
+def _judged(store: ArtifactStore, rival: Champion | None) -> Path | None:
+    """The artifact that was judged for the champion: unlike what was shipped, it has not seen the days held out."""
+    if rival is None or rival.judged is None:
+        return None
+    return fetched(store.uri("artifact", rival.judged.artifact), "artifact", rival.judged.artifact)
 
 
 def metric_values(evaluation: Evaluation) -> dict[str, float]:

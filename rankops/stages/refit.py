@@ -1,10 +1,13 @@
 """Learning once more from everything, after a model was judged on a part that it had not seen.
 
-For data whose test part somebody else holds: what was held out to judge on is labelled data that the last model need
-not do without. The judged model passed the gates; the same spec then learns from all labels, is compressed in the same
-way, and is released with the *judged* model's figures, which say so. It is a one-off (``rankops fit``): in the loop of
-champion and challenger a release that has seen the held-out queries would be compared on them, so the assets never do
-this.
+What was held out to judge on is data that the last model need not do without. The judged model passed the gates; the
+same spec then learns from everything, is compressed in the same way, and is released with the *judged* model's figures,
+which say so. ``rankops fit`` does so for data whose test part somebody else holds.
+
+In the loop of champion and challenger a release that has seen the held-out queries would be compared on them, so the
+assets do it for recommenders only, which hold out days: a small shop needs a week of baskets to judge by, and that week
+is what a drift has it fitted again for. The next challenger meets the model that was *judged* for the champion, which
+has seen no more of its days than it has itself.
 """
 
 from __future__ import annotations
@@ -66,13 +69,15 @@ def build(store: ArtifactStore, spec: ModelSpec, judged: ReleaseInputs, *, train
     work = _Refitting(store, spec, judged, progress)
     seen = load_dataset(store.local_path(judged.dataset))
     everything, final = task_stage(spec.task).whole(seen, spec)
-    dataset = _dataset(work, everything)
+    dataset = _dataset(work, seen, everything)
     checkpoint = _checkpoint(work, final, dataset, train)
     artifact = _artifact(work, final, dataset, checkpoint)
     return Refit(dataset, checkpoint, artifact, judged.artifact.digest)
 
 
-def _dataset(work: _Refitting, everything: Dataset) -> StoredArtifact:
+def _dataset(work: _Refitting, seen: Dataset, everything: Dataset) -> StoredArtifact:
+    if everything is seen:
+        return work.judged.dataset  # days are held out by the spec: the tables have all of them
     key = digest_of({"given_back": work.judged.dataset.digest, "task": work.spec.task, "code": 1})
 
     def make(out: Path) -> tuple[dict[str, str], dict[str, Any]]:
@@ -89,10 +94,11 @@ def _checkpoint(work: _Refitting, final: ModelSpec, dataset: StoredArtifact, tra
         return standing
     if (recalibrated := _recalibrated(work, final, dataset)) is not None:
         return recalibrated
-    progress("refit: learning from all labels, the held-out ones too")
+    progress("refit: learning from everything, the held-out part too")
     planned = checkpoints.plan(store, final, dataset, None, progress)
     result = train(planned.job_file)
-    return checkpoints.publish(store, final, dataset, planned, result=result, mlflow_run=None)
+    run = work.judged.checkpoint.facts["mlflow_run"]
+    return checkpoints.publish(store, final, dataset, planned, result=result, mlflow_run=run)
 
 
 def _recalibrated(work: _Refitting, final: ModelSpec, dataset: StoredArtifact) -> StoredArtifact | None:

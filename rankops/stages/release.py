@@ -60,7 +60,7 @@ class Refit:
 
     def check(self, inputs: ReleaseInputs) -> None:
         """Raise :class:`ProvenanceMismatch` where this is no refit of the judged model."""
-        remedy = "run rankops fit again"
+        remedy = "materialize the release (or run rankops fit) again"
         before = {"judged_dataset": inputs.dataset.digest, "judged_checkpoint": inputs.checkpoint.digest}
         chain = {"dataset": self.dataset.digest, "checkpoint": self.checkpoint.digest, "judged": self.judged}
         require_match("the refitted artifact", {**before, **chain}, self.artifact.lineage, remedy)
@@ -71,7 +71,7 @@ class Refit:
         """One sentence for people: whose figures these are."""
         metric = self.artifact.facts["refit"]
         return (
-            f"After the gates had passed, the same spec learned once more from all labels, the held-out ones too. The "
+            f"After the gates had passed, the same spec learned once more from everything, the held-out part too. The "
             f"figures are those of the judged artifact {self.judged[:12]}, which had not seen the held-out queries. On "
             f"them it scores {metric['judged']:.4f}, and this release, which has seen them, {metric['refitted']:.4f}."
         )
@@ -139,7 +139,7 @@ def release_facts(
     """Lineage and evidence of a release; raises :class:`GateFailed` when a gate is closed."""
     from rankops.evaluation.gate import GateDecision
     from rankops.evaluation.storage import load_evaluation
-    from rankops.release.manifest import BaseModelRef, DatasetRef, GateResult, ReleaseFacts
+    from rankops.release.manifest import BaseModelRef, DatasetRef, GateResult, JudgedRef, ReleaseFacts
 
     evaluation = load_evaluation(store.local_path(inputs.artifact) / "evaluation")
     compression = GateDecision.model_validate(inputs.artifact.facts["compression_gate"])
@@ -154,7 +154,9 @@ def release_facts(
         GateResult(name=check.name, passed=check.passed, explanation=check.explanation)
         for check in [*evaluation.decision.checks, *compression.checks]
     ]
+    judged = None
     if refit is not None:
+        judged = JudgedRef(checkpoint=inputs.checkpoint.digest, artifact=refit.judged)
         gates.append(GateResult(name="refit", passed=True, explanation=refit.told))
     return ReleaseFacts(
         model=spec.name,
@@ -168,6 +170,7 @@ def release_facts(
             first_day=shipped.dataset.facts.get("first_day"),
             last_day=shipped.dataset.facts.get("last_day"),
         ),
+        judged=judged,
         code_commit=code_commit(),
         dagster_run=dagster_run,
         mlflow_run=shipped.checkpoint.facts["mlflow_run"],

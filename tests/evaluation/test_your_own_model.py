@@ -158,7 +158,6 @@ def test_a_teams_own_files_become_typed_tables(tmp_path: Path) -> None:
     assert tables.interactions.select("search_id", "product_id", "user_id").rows() == [("s1", "p1", "u1")]
 
 
-@pytest.mark.usefixtures("registries")
 def test_a_spec_says_when_its_model_is_trained_again() -> None:
     from rankops.drift.decision import policy_for
 
@@ -168,6 +167,7 @@ def test_a_spec_says_when_its_model_is_trained_again() -> None:
     assert "28 days, a recommender from the last 365" in PAGE.read_text()
 
 
+@pytest.mark.usefixtures("registries")
 def test_a_teams_metric_slice_and_probe_are_reported_and_gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "shop_metrics.py").write_text(snippet("file shop_metrics.py"))
     monkeypatch.syspath_prepend(str(tmp_path))

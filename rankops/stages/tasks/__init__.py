@@ -38,12 +38,15 @@ class Contenders:
     """Folders of what is compared: the un-tuned base model, the checkpoint, the champion's release (or none).
 
     ``first_stage`` is the checkpoint of the retriever whose results a ranker reorders, where its spec names one.
+    ``champion_judged`` is the artifact that was judged for the champion, where its release learned from the held-out
+    days afterwards: what has seen the questions is no rival, so that one answers in its place.
     """
 
     base: Path
     checkpoint: Path
     champion: Path | None
     first_stage: Path | None = None
+    champion_judged: Path | None = None
 
 
 class TaskStage(Protocol):

@@ -49,7 +49,8 @@ def rank_systems(dataset: Dataset, contenders: Contenders, spec: ModelSpec, prog
     runs = floor_runs(dataset, lambda: TorchEncoder(contenders.base, **lengths), SEED, progress, spec.gates.floors)
     runs[CHECKPOINT] = _rank(load_checkpoint(contenders.checkpoint), dataset, "test")
     if contenders.champion is not None:
-        runs[CHAMPION] = _rank(load_next_item(contenders.champion / MODEL), dataset, "test")
+        champion = contenders.champion_judged or contenders.champion / MODEL
+        runs[CHAMPION] = _rank(load_next_item(champion), dataset, "test")
     return runs
 
 
