@@ -2,7 +2,7 @@
 
 from dagster import AssetDep, AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, MaterializeResult, asset
 
-from assets.metadata import materialized, training_metadata
+from assets.metadata import materialized, model_kinds, training_metadata
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec, Task
 from rankops.store import ArtifactStore
@@ -24,7 +24,7 @@ def checkpoint_asset(spec: ModelSpec) -> AssetsDefinition:
     @asset(
         key=[spec.name, "checkpoint"],
         group_name=spec.name.replace("-", "_"),
-        kinds={"pytorch", "huggingface"},
+        kinds=model_kinds(spec.task, "pytorch", "huggingface"),
         ins={"dataset": AssetIn(key=AssetKey([spec.dataset, "dataset"]))},
         deps=[AssetDep(AssetKey([first, "checkpoint"]))] if (first := spec.ranking.first_stage) else [],
         description=_described(spec),

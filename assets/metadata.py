@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rankops.overlays.deploy import DeployOutcome
     from rankops.release.manifest import ReleaseManifest
     from rankops.serving.verification import VerificationReport
-    from rankops.specs import ModelSpec
+    from rankops.specs import ModelSpec, Task
     from rankops.stages.live import LiveService
     from rankops.store import ArtifactStore
     from rankops.training.job import Teaching
@@ -170,8 +170,17 @@ def gate_result(name: str, decision: GateDecision) -> AssetCheckResult:
     )
 
 
+def model_kinds(task: Task, *kinds: str) -> set[str]:
+    """The tags of an asset that holds a model: a next-item model is arrays, and neither fine-tuned nor ONNX."""
+    return {"numpy"} if task == "recommendation" else set(kinds)
+
+
 def release_metadata(manifest: ReleaseManifest, card: str) -> dict[str, Any]:
-    """Size, gates and the metrics that travel in ``release.json``, that file itself, and the model card (Markdown)."""
+    """Size, gates and the metrics that travel in ``release.json``, that file itself, and the model card (Markdown).
+
+    Where the figures are of another model than the one in the bundle, the page says so.
+    """
+    told = [gate.explanation for gate in manifest.gates if gate.name == "refit"]
     rows = ["| system | metric | mean | interval |", "|---|---|--:|---|"]
     rows += [
         f"| {m['system']} | {m['metric']} | {m['value']:.4f} | {m['lower']:.4f} – {m['upper']:.4f} |"
@@ -183,6 +192,7 @@ def release_metadata(manifest: ReleaseManifest, card: str) -> dict[str, Any]:
         "files": len(manifest.files),
         "target": manifest.target,
         "gates passed": manifest.gates_passed,
+        **({"whose figures": told[0]} if told else {}),
         "metrics": MetadataValue.md("\n".join(rows)),
         "model card": MetadataValue.md(card),
         "release.json": MetadataValue.json(manifest.model_dump(mode="json")),

@@ -42,8 +42,8 @@ RECOMMENDER = ModelSpec(
     name="recommender",
     task="recommendation",
     description="Names the next product for a basket or session (baskets and product texts).",
-    # The last day is judged by; what is shipped has learned from it too. More days would prove more (a shop of fifty
-    # baskets a day needs the default week), but a model that is judged after a drift of three days must have seen some.
+    # The last day is judged by; what is shipped has learned from it too. A shop of fifty baskets a day needs four weeks
+    # to prove anything; here a day has three hundred, and of a drift of three days the judged model must know some.
     recommendation=RecommendationSpec(test_days=1, dev_days=2),
     gates=GateSpec(metric="hr@20", floors=("random", "popularity", "item-item", "text")),
 )

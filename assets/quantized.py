@@ -13,7 +13,14 @@ from dagster import (
     asset,
 )
 
-from assets.metadata import compression_metadata, evaluation_metadata, evaluation_pictures, gate_result, materialized
+from assets.metadata import (
+    compression_metadata,
+    evaluation_metadata,
+    evaluation_pictures,
+    gate_result,
+    materialized,
+    model_kinds,
+)
 from rankops.artifacts import StoredArtifact
 from rankops.specs import ModelSpec
 from resources.store import Store
@@ -26,7 +33,7 @@ def quantized_asset(spec: ModelSpec) -> AssetsDefinition:
     @asset(
         key=key,
         group_name=spec.name.replace("-", "_"),
-        kinds={"onnx"},
+        kinds=model_kinds(spec.task, "onnx"),
         ins={
             "dataset": AssetIn(key=AssetKey([spec.dataset, "dataset"])),
             "checkpoint": AssetIn(key=AssetKey([spec.name, "checkpoint"])),

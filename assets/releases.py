@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 from dagster import AssetExecutionContext, AssetIn, AssetKey, AssetsDefinition, MaterializeResult, asset
 
-from assets.metadata import advice_metadata, materialized, release_metadata
+from assets.metadata import advice_metadata, materialized, model_kinds, release_metadata
 from rankops.artifacts import StoredArtifact
-from rankops.specs import ModelSpec, learns_held_out
+from rankops.specs import ModelSpec, Task, learns_held_out
 from rankops.store import ArtifactStore
 from resources.store import Store
 from resources.tracking import Tracking
@@ -15,7 +15,11 @@ from resources.trainer import Trainer
 if TYPE_CHECKING:
     from rankops.stages.release import Refit, ReleaseInputs
 
-_DESCRIPTION = "Immutable signed bundle: ONNX, tokenizer, product index, golden answers, release.json."
+_HOLDS: dict[Task, str] = {
+    "retrieval": "ONNX, tokenizer, product index",
+    "ranking": "ONNX, tokenizer, products",
+    "recommendation": "next-item model, products",
+}
 _LEARNED = " What it holds has also learned from the days that the judged model was judged by."
 
 
@@ -25,14 +29,15 @@ def release_asset(spec: ModelSpec) -> AssetsDefinition:
     @asset(
         key=[spec.name, "release"],
         group_name=spec.name.replace("-", "_"),
-        kinds={"onnx"},
+        kinds=model_kinds(spec.task, "onnx"),
         ins={
             "dataset": AssetIn(key=AssetKey([spec.dataset, "dataset"])),
             "checkpoint": AssetIn(key=AssetKey([spec.name, "checkpoint"])),
             "evaluation": AssetIn(key=AssetKey([spec.name, "evaluation"])),
             "artifact_": AssetIn(key=AssetKey([spec.name, "quantized"])),
         },
-        description=_DESCRIPTION + (_LEARNED if learns_held_out(spec) else ""),
+        description=f"Immutable signed bundle: {_HOLDS[spec.task]}, golden answers, release.json."
+        + (_LEARNED if learns_held_out(spec) else ""),
     )
     def release(
         context: AssetExecutionContext,

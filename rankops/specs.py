@@ -179,7 +179,7 @@ class RecommendationSpec(_Frozen):
     """
 
     test_days: int = Field(
-        default=7, ge=0, description="last days of the window: asked about, never learned from; 0: nothing is judged"
+        default=7, ge=0, description="last days: what is judged has not learned from them; 0: nothing is judged"
     )
     dev_days: int = Field(default=4, ge=1, description="days before them, by which settings are chosen")
     half_lives: tuple[float, ...] = Field(default=(150.0, 40.0), min_length=1, description="days; older baskets fade")

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from rankops.drift.evidently_report import ColumnDrift
+from rankops.drift.findings import Finding
 from rankops.drift.report import DriftReport
 
 if TYPE_CHECKING:
@@ -36,16 +38,13 @@ def summary_png(report: DriftReport) -> bytes:
 
 
 def _draw_scores(axes: Axes, report: DriftReport) -> None:
-    rows: list[tuple[str, float, bool, bool]] = [
-        (c.name, c.score / c.threshold, c.drifted, c.measured) for c in report.causes
-    ]
-    rows += [(f"column {c.column}", c.score / c.threshold, c.drifted, True) for c in report.columns]
+    rows: list[tuple[str, float, bool, str]]
+    rows = [(c.name, c.score / c.threshold, c.drifted, _told(c)) for c in report.causes]
+    rows += [(f"column {c.column}", c.score / c.threshold, c.drifted, _ratio(c)) for c in report.columns]
     rows.sort(key=lambda row: (row[1], row[0]))
     clipped = [max(0.0, min(ratio, _MAX_RATIO)) for _, ratio, _, _ in rows]
     axes.barh(range(len(rows)), clipped, color=[_DRIFTED if drifted else _NORMAL for _, _, drifted, _ in rows])
-    for y, (_, ratio, _, measured) in enumerate(rows):
-        text = (f"{max(ratio, 0.0):.1f}" if ratio < 100 else f"{ratio:.0f}") if measured else "not measured"
-        text += " (bar cut)" if ratio > _MAX_RATIO else ""
+    for y, (_, _, _, text) in enumerate(rows):
         axes.text(clipped[y] + 0.06, y, text, va="center", fontsize=8, color=_INK, bbox=_PLATE)
     axes.axvline(1.0, color=_INK, linewidth=1, linestyle="--", zorder=0.5)
     axes.set_yticks(range(len(rows)), [name for name, _, _, _ in rows], fontsize=8.5)
@@ -53,6 +52,18 @@ def _draw_scores(axes: Axes, report: DriftReport) -> None:
     axes.set_xlabel("score / threshold (from 1: large enough to matter)", fontsize=9)
     axes.set_title("what was tested (red: drifted)", fontsize=10, loc="left", color=_INK)
     _clean(axes)
+
+
+def _told(finding: Finding) -> str:
+    """What stands beside a test's bar."""
+    if not finding.measured:
+        return "not measured"
+    return _ratio(finding) + (f" ({finding.days} days)" if finding.days > 1 else "")
+
+
+def _ratio(tested: Finding | ColumnDrift) -> str:
+    ratio = max(0.0, tested.score / tested.threshold)
+    return (f"{ratio:.1f}" if ratio < 100 else f"{ratio:.0f}") + (" (bar cut)" if ratio > _MAX_RATIO else "")
 
 
 def _draw_categories(axes: Axes, report: DriftReport) -> None:

@@ -71,9 +71,9 @@ class Refit:
         """One sentence for people: whose figures these are."""
         metric = self.artifact.facts["refit"]
         return (
-            f"After the gates had passed, the same spec learned once more from everything, the held-out part too. The "
-            f"figures are those of the judged artifact {self.judged[:12]}, which had not seen the held-out queries. On "
-            f"them it scores {metric['judged']:.4f}, and this release, which has seen them, {metric['refitted']:.4f}."
+            f"The figures are those of the judged artifact {self.judged[:12]}. After the gates had passed, the same "
+            f"spec learned once more from everything, the held-out part too: on it the judged model scores "
+            f"{metric['judged']:.4f}, and this release, which has seen it, {metric['refitted']:.4f}."
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +106,9 @@ def artifact_hop(store: StoreView, pin: ReleasePin, encoder: Mapping[str, str], 
         detail = f"{', '.join(wrong)} differ" if wrong else "the release ships the artifact's own files"
         children.append(Hop("encoder files", f"{len(encoder)} files", "failed" if wrong else "ok", detail))
     made = store.record("artifact", digest, **made_from)
-    evaluation = made.lineage.get("evaluation") if made else None
+    evaluation, judged = (made.lineage.get(what) if made else None for what in ("evaluation", "judged"))
+    if judged is not None:
+        children.append(replace(store.hop("artifact", judged), what="judged artifact"))
     if evaluation is not None:
         children.append(store.hop("evaluation", evaluation))
     return store.hop("artifact", digest, (*children, checkpoint))

@@ -150,6 +150,19 @@ def test_whatever_is_tampered_with_in_the_store_is_named(
     assert one(found, "trailers").status == one(found, "release component").status == "ok"
 
 
+def test_the_artifact_that_was_judged_for_a_release_is_proved_too(
+    pin_lineage: Callable[..., str], lineage: Lineage, remote: GitRemote
+) -> None:
+    pin_lineage()
+    record = lineage.root / "memo" / "artifact" / ("4" * 64 + ".json")
+    told = json.loads(record.read_text())
+    told["lineage"]["judged"] = lineage.artifact.digest
+    record.write_text(json.dumps(told))
+    assert one(trace(remote, "staging/retriever"), "judged artifact").status == "ok"
+    spoil(lineage.folder("artifact") / "tokenizer.json")
+    assert one(trace(remote, "staging/retriever"), "judged artifact").status == "failed"
+
+
 def test_the_changed_file_is_called_by_its_name(
     pin_lineage: Callable[..., str], lineage: Lineage, remote: GitRemote
 ) -> None:
