@@ -126,7 +126,7 @@ def judge(
             base=base_model(spec, progress).path,
             checkpoint=store.local_path(checkpoint),
             champion=rival.folder if rival else None,
-            champion_judged=_judged(store, rival),
+            champion_judged=_judged(store, rival, progress),
             first_stage=_first_stage(store, checkpoint),
         )
         evaluation = evaluate_checkpoint(load_dataset(store.local_path(dataset)), contenders, spec, out, progress)
@@ -143,10 +143,11 @@ def _first_stage(store: ArtifactStore, checkpoint: StoredArtifact) -> Path | Non
     return None if digest is None else fetched(store.uri("checkpoint", digest), "checkpoint", digest)
 
 
-def _judged(store: ArtifactStore, rival: Champion | None) -> Path | None:
+def _judged(store: ArtifactStore, rival: Champion | None, progress: Progress) -> Path | None:
     """The artifact that was judged for the champion: unlike what was shipped, it has not seen the days held out."""
     if rival is None or rival.judged is None:
         return None
+    progress("evaluation: the model that was judged for the champion answers for it: the live one has seen these days")
     return fetched(store.uri("artifact", rival.judged.artifact), "artifact", rival.judged.artifact)
 
 
