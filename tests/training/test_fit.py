@@ -59,7 +59,7 @@ def test_a_retriever_learns_from_the_held_out_queries_once_it_was_judged_on_them
     assert "refit" in {gate.name for gate in read_manifest(release.folder).gates}
     assert len(Searcher.open(release.folder).search("red zzvase", 3).product_ids) == 3
     card = made.card.read_text()
-    (told,) = re.findall(r"On them it scores (\d\.\d+)", card)
+    (told,) = re.findall(r"the judged model scores (\d\.\d+)", card)
     measured = re.findall(r"`quantized` \|.*?\| \**(\d\.\d+)\** \[.*\n", card)[0]  # nDCG@10: the table's second
     assert float(told) == pytest.approx(float(measured), abs=6e-4)
 
