@@ -16,13 +16,14 @@ export PATH := $(CURDIR)/$(STATE)/bin:$(PATH)
 STAMP := $(VENV)/.rankops-$(shell cat pyproject.toml constraints.txt Makefile scripts/install_*.* scripts/emulate/* | sha256sum | cut -c1-16)
 
 KUSTOMIZE := $(STATE)/bin/kustomize
+EMULATE   := $(STATE)/npm/.asked-for
 
 .PHONY: help setup demo ui models teacher test test-images lint typecheck bench images clean
 
 help:  ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) $(KUSTOMIZE)  ## Create the virtual environment, install everything pinned, and kustomize
+setup: $(STAMP) $(KUSTOMIZE) $(EMULATE)  ## Create the virtual environment, install everything pinned, and kustomize
 
 $(STAMP):
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: install it, or run make PYTHON=/path/to/python3.11"; exit 1; }
@@ -34,15 +35,18 @@ $(STAMP):
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	@echo "== setup: browser for the UI tests (optional)"
 	bash scripts/install_browser.sh
-	@echo "== setup: a stand-in for GitHub's API for the tests (optional)"
-	bash scripts/install_emulate.sh $(STATE)/npm
 	rm -f $(VENV)/.rankops-*; touch $@
 
-# By itself, for it lies in the state folder, which people delete to begin again.
+# These two by themselves, for they lie in the state folder, which people delete to begin again.
 $(KUSTOMIZE): $(STAMP)
 	@echo "== setup: kustomize"
 	$(BIN)/python scripts/install_kustomize.py --dest $(@D)
 	@touch -h $@
+
+$(EMULATE): $(STAMP)
+	@echo "== setup: a stand-in for GitHub's API for the tests (optional)"
+	bash scripts/install_emulate.sh $(@D)
+	@mkdir -p $(@D); touch $@
 
 demo: setup  ## Run the main job end to end: data, model, release, commit, live server, drift, retraining (ALSO="ranker recommender")
 	$(BIN)/python -m demo $(if $(ALSO),--also $(ALSO))
