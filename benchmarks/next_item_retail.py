@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from benchmarks.harness import Comparison, machine
+from benchmarks.harness import Comparison
 from benchmarks.retail import (
     SEED,
     Run,
     Say,
     base_model,
     before,
+    compared,
     fitted,
     floors_of,
     folder,
@@ -34,7 +35,6 @@ from benchmarks.retail import (
     mean,
     paired,
     ranked,
-    ratio_interval,
 )
 from rankops.baskets import MAX_CONTEXT, MIN_BASKET, NEW_SALES, baskets_of
 from rankops.cooccurrence import items_of
@@ -117,19 +117,13 @@ def _comparison(tables: dict[str, pl.DataFrame], new: dict[str, Any], model: Nex
     values = {name: {m: table[m].to_numpy() for m in ("hr@20", "mrr@20")} for name, table in tables.items()}
     ours, peer = values["ours"]["hr@20"], values["item-item"]["hr@20"]
     groups = [str(i) for i in range(len(ours))]
-    ratio, interval = ratio_interval(ours, peer, groups)
-    return Comparison(
-        name="next_item_retail",
-        what="HR@20 of the next item, 1,714 cases of October 2011, fitted on what came before",
-        ours=float(ours.mean()),
-        peer=float(peer.mean()),
-        ratio=ratio,
-        interval=interval,
-        n=len(ours),
-        unit="HR@20",
+    return compared(
+        "next_item_retail",
+        "HR@20 of the next item, 1,714 cases of October 2011, fitted on what came before",
+        ours,
+        peer,
+        groups,
         peer_version="cosine of co-occurrence, baskets weighted by 1/size and halved every 150 days",
-        machine=machine(),
-        goal=1.0,
         also={
             "systems": {name: {m: mean(v, groups) for m, v in found.items()} for name, found in values.items()},
             "difference to item-item": mean(ours - peer, groups),

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 
+from benchmarks.harness import Comparison, machine
 from rankops.baskets import contexts
 from rankops.data.retail import import_retail
 from rankops.dataset import Dataset
@@ -92,13 +94,35 @@ def floors_of(asked: Dataset, base: Path, progress: Say) -> dict[str, Run]:
     return floor_runs(asked, lambda: TorchEncoder(base), SEED, progress)
 
 
-def ratio_interval(ours: np.ndarray, peer: np.ndarray, groups: Sequence[str]) -> tuple[float, tuple[float, float]]:
-    """The ratio of two means over the same questions, and its 95 % interval (bootstrap over groups)."""
+def compared(
+    name: str,
+    what: str,
+    ours: np.ndarray,
+    peer: np.ndarray,
+    groups: Sequence[str],
+    *,
+    peer_version: str,
+    also: dict[str, Any],
+) -> Comparison:
+    """HR@20 of two systems on the same questions: their ratio with its 95 % interval (bootstrap over groups)."""
     draws = resampled_means(np.stack([ours, peer], axis=1), groups=list(groups), seed=SEED)
     ratio = float(ours.mean() / peer.mean())
     count = len(set(groups))
     found = interval_of(draws[:, 0] / draws[:, 1], ratio, confidence=CONFIDENCE, n=len(ours), groups=count)
-    return ratio, (found.low, found.high)
+    return Comparison(
+        name=name,
+        what=what,
+        ours=float(ours.mean()),
+        peer=float(peer.mean()),
+        ratio=ratio,
+        interval=(found.low, found.high),
+        n=len(ours),
+        unit="HR@20",
+        peer_version=peer_version,
+        machine=machine(),
+        goal=1.0,
+        also=also,
+    )
 
 
 def mean(values: np.ndarray, groups: Sequence[str]) -> list[float]:

@@ -17,19 +17,19 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks.harness import Comparison, machine
+from benchmarks.harness import Comparison
 from benchmarks.retail import (
     Run,
     Say,
     base_model,
     before,
+    compared,
     fitted,
     floors_of,
     invoices,
     mean,
     paired,
     ranked,
-    ratio_interval,
 )
 from rankops.baskets import baskets_of, next_item_view
 from rankops.dataset import Dataset
@@ -79,27 +79,20 @@ def measure(progress: Say) -> Comparison:
 
 def _comparison(hits: dict[str, dict[str, np.ndarray]], groups: list[str], replay: Replay) -> Comparison:
     whole = {way: np.concatenate(list(found.values())) for way, found in hits.items()}
-    ours, peer = whole[_DRIFT], whole[_NEVER]
-    ratio, interval = ratio_interval(ours, peer, groups)
-    return Comparison(
-        name="retail_drift",
-        what="HR@20 of July to October 2011, fitted again when drift says so, against once before July",
-        ours=float(ours.mean()),
-        peer=float(peer.mean()),
-        ratio=ratio,
-        interval=interval,
-        n=len(ours),
-        unit="HR@20",
+    return compared(
+        "retail_drift",
+        "HR@20 of July to October 2011, fitted again when drift says so, against once before July",
+        whole[_DRIFT],
+        whole[_NEVER],
+        groups,
         peer_version="the same model, fitted once",
-        machine=machine(),
-        goal=1.0,
         also={
             "months": {
                 way: {month: round(float(values.mean()), 4) for month, values in found.items()}
                 for way, found in hits.items()
             },
             "all": {way: mean(values, groups) for way, values in whole.items()},
-            "difference to every month": paired(ours, whole[_MONTHLY], groups),
+            "difference to every month": paired(whole[_DRIFT], whole[_MONTHLY], groups),
             "reasons": replay.reasons,
             "refused": replay.refused,
         },
