@@ -182,7 +182,11 @@ def usearch_or_refuse(name: str) -> None:
 
 
 def _best(cosines: Floats, asked: Wanted) -> NDArray[np.intp]:
-    """Ascending rows of the best, ties by row."""
+    """Ascending rows of the best, ties by row.
+
+    A crowd of equal products (one text for many variants) may reach over the cut and fill the margin that approximate
+    cosines need. Then as many of the next best are candidates too.
+    """
     values = cosines if asked.words is None else np.float32(asked.weight) * cosines + asked.words
     k = asked.depth
     if k >= len(values):
@@ -192,6 +196,8 @@ def _best(cosines: Floats, asked: Wanted) -> NDArray[np.intp]:
     if len(rows) > k:  # more than k: the last of those that are equal at the cut go
         level = rows[values[rows] == threshold]
         rows = np.setdiff1d(rows, level[len(level) - (len(rows) - k) :], assume_unique=True)
+        below = np.flatnonzero(values < threshold)
+        rows = np.union1d(rows, below[top_rows(values[below], k)])
     return rows
 
 
