@@ -22,6 +22,7 @@ from dagster import (
 from assets.datasets import DAYS
 from assets.metadata import artifact, drift_metadata
 from rankops.artifacts import StoredArtifact
+from rankops.retrain_spec import WINDOW_DAYS
 from rankops.specs import ModelSpec
 from resources.gitops import GitOps
 from resources.store import Store, find_reference, read_reference, reference_name
@@ -29,8 +30,9 @@ from resources.store import Store, find_reference, read_reference, reference_nam
 if TYPE_CHECKING:
     from rankops.store import ArtifactStore
 
-_WEEK = TimeWindowPartitionMapping(start_offset=-6, end_offset=0, allow_nonexistent_upstream_partitions=True)
-"""What a report may read: ``rankops.drift.reference.WINDOW_DAYS`` days (not imported here: it takes a second)."""
+_WEEK = TimeWindowPartitionMapping(
+    start_offset=1 - WINDOW_DAYS, end_offset=0, allow_nonexistent_upstream_partitions=True
+)
 
 
 def drift_asset(spec: ModelSpec) -> AssetsDefinition:
@@ -77,8 +79,6 @@ def drift_asset(spec: ModelSpec) -> AssetsDefinition:
 
 def _earlier(store: "ArtifactStore", dataset: str, day: date) -> list[tuple[date, StoredArtifact]]:
     """The days before it that a report may read, newest first; days that were never collected are left out."""
-    from rankops.drift.reference import WINDOW_DAYS
-
     days = [day - timedelta(days=back) for back in range(1, WINDOW_DAYS)]
     found = ((one, find_reference(store, [dataset, "traffic"], one.isoformat(), StoredArtifact)) for one in days)
     return [(one, traffic) for one, traffic in found if traffic is not None]

@@ -63,7 +63,7 @@ def release_asset(spec: ModelSpec) -> AssetsDefinition:
             signing_key=private,
             dagster_run=context.run_id,
             progress=context.log.info,
-            refit=_refitted(context, opened, spec, inputs, trainer) if learns_held_out(spec) else None,
+            refit=_refitted(context, opened, spec, inputs, trainer),
         )
         manifest = verify(opened.local_path(made), public, made.digest)
         card = (opened.local_path(made) / MODEL_CARD).read_bytes()
@@ -77,8 +77,10 @@ def release_asset(spec: ModelSpec) -> AssetsDefinition:
 
 def _refitted(
     context: AssetExecutionContext, store: ArtifactStore, spec: ModelSpec, inputs: "ReleaseInputs", trainer: Trainer
-) -> "Refit":
-    """The judged model's spec fitted once more, on all days; remembered by what it was made from."""
+) -> "Refit | None":
+    """The judged model's spec fitted once more, on all days (where it says so); remembered by what it was made from."""
+    if not learns_held_out(spec):
+        return None
     from rankops.stages.refit import build
 
     return build(store, spec, inputs, train=lambda job: trainer.run(context, job), progress=context.log.info)

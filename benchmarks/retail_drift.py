@@ -34,7 +34,7 @@ from benchmarks.retail import (
 from rankops.baskets import baskets_of, next_item_view
 from rankops.dataset import Dataset
 from rankops.drift.decision import RetrainAttempt, RetrainDecision, RetrainHistory, decide, policy_for
-from rankops.drift.reference import WINDOW_DAYS, Reference, widened
+from rankops.drift.reference import Reference, widened
 from rankops.drift.report import record
 from rankops.drift.summaries import DaySummary
 from rankops.drift.summarize import Traffic, summarize
@@ -42,6 +42,7 @@ from rankops.evaluation.evaluate import evaluate
 from rankops.evaluation.gate import GateDecision
 from rankops.evaluation.metrics import NEXT_ITEM_METRICS, per_query
 from rankops.next_item import NextItemModel
+from rankops.retrain_spec import WINDOW_DAYS
 from rankops.specs import GateSpec, ModelSpec, RecommendationSpec
 from rankops.stages.tasks import CHAMPION, CHECKPOINT
 
@@ -73,7 +74,7 @@ def measure(progress: Say) -> Comparison:
         for way, run in zip(hits, runs, strict=True):
             hits[way][name] = per_query(run, judgements)["hr@20"].to_numpy()
         groups += asked["group_id"].to_list()
-        progress(f"{name}: { ({way: round(float(found[name].mean()), 4) for way, found in hits.items()}) }")
+        progress(f"{name}: " + ", ".join(f"{way} {found[name].mean():.4f}" for way, found in hits.items()))
     return _comparison(hits, groups, replay)
 
 
@@ -200,5 +201,4 @@ def _attempt(decision: RetrainDecision, passed: bool) -> RetrainAttempt:
         attempt=decision.attempt,
         started_at=decision.decided_at,
         status="succeeded" if passed else "failed",
-        run_id=None,
     )

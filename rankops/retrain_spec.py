@@ -11,6 +11,9 @@ CauseName = Literal[
     "worse_results", "score_shift", "unexplained_shift",
 ]  # fmt: skip
 """What a drift report can name."""
+WINDOW_DAYS = 7
+"""Days that a drift report reads at most. A week holds each weekday once; what is older than that is not what searchers
+do now."""
 
 
 class RetrainSpec(BaseModel):

@@ -96,7 +96,7 @@ def test_sensors_run_by_default_but_alerts_are_switched_on_by_people(repository)
 
 def test_a_drift_report_depends_on_the_days_that_it_may_read() -> None:
     from assets.drift import _WEEK
-    from rankops.drift.reference import WINDOW_DAYS
+    from rankops.retrain_spec import WINDOW_DAYS
 
     assert _WEEK.end_offset - _WEEK.start_offset + 1 == WINDOW_DAYS
 

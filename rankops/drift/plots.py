@@ -83,7 +83,7 @@ def _draw_categories(axes: Axes, report: DriftReport) -> None:
         xerr=[_half_width(r[2], m) for r in rows],
         error_kw={"ecolor": _INK, "elinewidth": 1},
         color=_AFTER,
-        label=f"{_days(report)} ({m:,} searches, 95 % interval)",
+        label=f"{report.widest.span} ({m:,} searches, 95 % interval)",
     )
     axes.set_yticks(places, [row[0].replace("$", r"\$") for row in rows], fontsize=8.5)
     axes.set_xlabel("% of searches with a click, by category of the first", fontsize=9)
@@ -105,11 +105,6 @@ def moved_most(
     rows = [(key, 100 * before.get(key, 0) / n, 100 * after.get(key, 0) / m) for key in {*before, *after}]
     kept = sorted(rows, key=lambda row: (-abs(row[2] - row[1]), row[0]))[:most]
     return sorted(kept, key=lambda row: (max(row[1], row[2]), row[0]))
-
-
-def _days(report: DriftReport) -> str:
-    days = report.widest.days
-    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1][5:]}"
 
 
 def _half_width(percent: float, n: int) -> float:

@@ -15,8 +15,6 @@ from rankops.drift.findings import Finding
 from rankops.drift.sketches import Counts
 from rankops.drift.summaries import QUERY_BOUND, CatalogueSummary, DaySummary, merge, merge_all
 
-WINDOW_DAYS = 7
-"""A week holds each weekday once; what is older than that is not what searchers do now."""
 ENOUGH_SEARCHES = 2_000
 """A day with as many needs no others: it proves two points in a hundred beyond a usual four (two-proportion test at
 0.001; nine times in ten with 2,400, normal approximation)."""

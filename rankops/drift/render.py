@@ -27,7 +27,7 @@ def sides_table(report: DriftReport) -> str:
     sides = [report.reference, report.current, *([report.window] if report.window else [])]
     new = ("", f" ({100 * report.new_products_share:.1f} % new)", "")
     rows = [
-        ("days", *(_span(side.days) for side in sides)),
+        ("days", *(side.span for side in sides)),
         ("searches", *(f"{side.searches:,}" for side in sides)),
         ("requests logged", *(f"{side.requests:,}" for side in sides)),
         ("products", *(f"{side.products:,}{more}" for side, more in zip(sides, new, strict=False))),
@@ -78,12 +78,6 @@ def decision_markdown(decision: RetrainDecision) -> str:
         ("decided at", f"{decision.decided_at:%Y-%m-%d %H:%M:%S %Z}"),
     ]
     return "\n".join([*lines, "", _table(("", ""), rows)]) + "\n"
-
-
-def _span(days: list[str]) -> str:
-    if not days:
-        return "none"
-    return days[0] if len(days) == 1 else f"{days[0]} to {days[-1]} ({len(days)} days)"
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

@@ -37,6 +37,13 @@ class Side(BaseModel):
     mrr: float = Field(description="of the first click, over all searches")
     categories: dict[str, int] = Field(description="clicked searches by first level of the category")
 
+    @property
+    def span(self) -> str:
+        """Its days, for people."""
+        if len(self.days) < 2:
+            return self.days[0] if self.days else "none"
+        return f"{self.days[0]} to {self.days[-1]} ({len(self.days)} days)"
+
     @classmethod
     def of(cls, summary: DaySummary) -> Side:
         """The facts of a summary that the page shows."""

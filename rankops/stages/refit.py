@@ -5,9 +5,9 @@ same spec then learns from everything, is compressed in the same way, and is rel
 which say so. ``rankops fit`` does so for data whose test part somebody else holds.
 
 In the loop of champion and challenger a release that has seen the held-out queries would be compared on them, so the
-assets do it for recommenders only, which hold out days: a small shop needs a week of baskets to judge by, and that week
-is what a drift has it fitted again for. The next challenger meets the model that was *judged* for the champion, which
-has seen no more of its days than it has itself.
+assets do it for recommenders only, which hold out days: a small shop needs weeks of baskets to judge by, and the last
+of them are what a drift has it fitted again for. The next challenger meets the model that was *judged* for the
+champion, which has seen no more of its days than it has itself.
 """
 
 from __future__ import annotations

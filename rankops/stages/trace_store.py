@@ -106,10 +106,10 @@ def artifact_hop(store: StoreView, pin: ReleasePin, encoder: Mapping[str, str], 
         detail = f"{', '.join(wrong)} differ" if wrong else "the release ships the artifact's own files"
         children.append(Hop("encoder files", f"{len(encoder)} files", "failed" if wrong else "ok", detail))
     made = store.record("artifact", digest, **made_from)
-    evaluation, judged = (made.lineage.get(what) if made else None for what in ("evaluation", "judged"))
-    if judged is not None:
+    lineage = made.lineage if made else {}
+    if (judged := lineage.get("judged")) is not None:
         children.append(replace(store.hop("artifact", judged), what="judged artifact"))
-    if evaluation is not None:
+    if (evaluation := lineage.get("evaluation")) is not None:
         children.append(store.hop("evaluation", evaluation))
     return store.hop("artifact", digest, (*children, checkpoint))
 

@@ -9,11 +9,12 @@ import polars as pl
 import pytest
 
 from rankops.drift.findings import Finding
-from rankops.drift.reference import ENOUGH_SEARCHES, WINDOW_DAYS, Reference, _leave_one_out, widened
+from rankops.drift.reference import ENOUGH_SEARCHES, Reference, _leave_one_out, widened
 from rankops.drift.render import report_markdown, sides_table
 from rankops.drift.report import DriftReport, build_report
 from rankops.drift.summaries import DaySummary, merge_all
 from rankops.drift.summarize import Traffic, summarize, summarize_days
+from rankops.retrain_spec import WINDOW_DAYS
 from tests.drift.conftest import FIRST_DAY, ToyShop
 
 SMALL = 50

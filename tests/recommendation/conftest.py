@@ -47,21 +47,25 @@ def invoices(seed: int = 0, a_day: int = 30) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=COLUMNS["interactions"], orient="row")
 
 
+def unread_base(folder: Path) -> Path:
+    """A base model for specs in which the texts' vectors weigh nothing."""
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"not read: the texts' vectors weigh nothing here")
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
 def fitting_job(
     folder: Path, dataset: Dataset, recommendation: RecommendationSpec, base: Path | None = None
 ) -> TrainingJob:
     """A job on the dataset, saved into ``folder``; without a base model its texts' vectors must weigh nothing."""
     (folder / "dataset").mkdir(parents=True)
     dataset.save(folder / "dataset")
-    if base is None:
-        base = folder / "base"
-        base.mkdir()
-        (base / "model.safetensors").write_bytes(b"not read: the texts' vectors weigh nothing here")
     return TrainingJob(
         task="recommendation",
         spec=TrainingSpec(),
         recommendation=recommendation,
-        base_model=base,
+        base_model=base or unread_base(folder / "base"),
         dataset=folder / "dataset",
         output=folder / "checkpoint",
         work=folder / "work",

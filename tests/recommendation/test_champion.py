@@ -30,7 +30,7 @@ from rankops.state import LocalState
 from rankops.store import ArtifactStore
 from rankops.training.job import TrainingJob
 from rankops.training.next_item import train
-from tests.recommendation.conftest import FIRST
+from tests.recommendation.conftest import FIRST, unread_base
 from tests.recommendation.test_life import SPEC
 
 EARLIER, A_DAY = 14, 30
@@ -67,10 +67,7 @@ class Place:
 @pytest.fixture(scope="module")
 def place(shop: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
     root = tmp_path_factory.mktemp("champion")
-    (root / "base").mkdir()
-    (root / "base" / "model.safetensors").write_bytes(b"not read: the texts' vectors weigh nothing here")
-    (root / "base" / "config.json").write_text("{}")
-    spec = SPEC.model_copy(update={"base_model": BaseModelSpec(name=str(root / "base"))})
+    spec = SPEC.model_copy(update={"base_model": BaseModelSpec(name=str(unread_base(root / "base")))})
 
     def save(days: int) -> Path:
         folder = root / f"days{days}"

@@ -17,7 +17,7 @@ from rankops.next_item import load_next_item
 from rankops.predict.recommendation import read_cases
 from rankops.release.manifest import read_manifest
 from rankops.specs import RecommendationSpec
-from tests.recommendation.conftest import DAYS
+from tests.recommendation.conftest import DAYS, unread_base
 
 SPECS = """
 from rankops.specs import BaseModelSpec, GateSpec, ModelSpec, RecommendationSpec, ServingSpec
@@ -47,11 +47,8 @@ def test_one_command_fits_to_the_last_day_and_the_next_predicts(
     state = tmp_path / "state"
     monkeypatch.setenv("RANKOPS_STATE", str(state))
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in ("base", "data"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "base" / "model.safetensors").write_bytes(b"not read: the texts' vectors weigh nothing here")
-    (tmp_path / "base" / "config.json").write_text("{}")
-    (tmp_path / "my_specs.py").write_text(SPECS.format(base=str(tmp_path / "base")))
+    (tmp_path / "data").mkdir()
+    (tmp_path / "my_specs.py").write_text(SPECS.format(base=str(unread_base(tmp_path / "base"))))
     shop.save(tmp_path / "data")
     command = ("fit", tmp_path / "data", "--model", "recommender", "--specs", "my_specs")
     told = rankops(*command)
