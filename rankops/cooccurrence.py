@@ -1,4 +1,4 @@
-"""Item-item matrices: what goes with what, from baskets and from words.
+"""Item-item matrices: what goes with what, from baskets and from what the catalogue says.
 
 All matrices are dense float ``(n, n)`` over the products of a :class:`Items`; at 6,000 products one takes 144 MB as
 float32. Scores of a context are the sum of its products' rows.
@@ -8,6 +8,7 @@ Neutral ground: training fits a model from these, evaluation ranks its baselines
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -19,6 +20,8 @@ from scipy import sparse
 
 Matrix = NDArray[np.float32]
 _POPULAR_DAYS = 28.0
+_NUMBER = re.compile(r"^(.*?)([0-9]{3,15})")
+_SAME_PRICE = 0.1  # as a difference of logarithms: e times less alike for every tenth more
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,30 @@ def word_gram(texts: Sequence[str]) -> Matrix:
 def vector_gram(vectors: NDArray[np.float32]) -> Matrix:
     """Cosines of unit vectors ``(n, d)``, negative ones as 0."""
     return np.maximum(vectors @ vectors.T, 0.0)
+
+
+def number_gram(ids: Sequence[str]) -> Matrix:
+    """``1 / (1 + gap)`` of the numbers in two product ids: what is listed together is numbered together.
+
+    The number is the first run of three digits or more; products whose ids differ before it, or that have none, have
+    nothing in common. ``22386`` and ``22388A`` have 1/3, ``85099B`` and ``85099C`` 1.
+    """
+    found = [_NUMBER.match(product) for product in ids]
+    series = np.unique(["" if match is None else match[1] for match in found], return_inverse=True)[1]
+    numbers = np.array([0 if match is None else int(match[2]) for match in found], dtype=np.int64)
+    near: Matrix = (1.0 / (1.0 + np.abs(numbers[:, None] - numbers[None, :]))).astype(np.float32)
+    numbered = np.array([match is not None for match in found], dtype=bool)
+    near *= (series[:, None] == series[None, :]) & numbered[:, None] & numbered[None, :]
+    return near
+
+
+def price_gram(prices: Sequence[float | None]) -> Matrix:
+    """``exp(-|ln p - ln q| / 0.1)`` of two products' prices; 0 where a price is unknown or not above zero."""
+    known = np.array([price is not None and price > 0 for price in prices], dtype=bool)
+    logarithms = np.log([price if price is not None and price > 0 else 1.0 for price in prices]).astype(np.float32)
+    near: Matrix = np.exp(-np.abs(logarithms[:, None] - logarithms[None, :]) / np.float32(_SAME_PRICE))
+    near *= known[:, None] & known[None, :]
+    return near
 
 
 def context_matrix(contexts: Sequence[Sequence[str]], items: Items) -> sparse.csr_matrix:

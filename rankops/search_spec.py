@@ -168,6 +168,8 @@ DEFAULT_SPACES: Mapping[str, tuple[Range, ...]] = {
         FloatRange(field="recommendation.regularizations", low=5.0, high=200.0, log=True),
         FloatRange(field="recommendation.word_weights", low=0.5, high=50.0, log=True),
         FloatRange(field="recommendation.text_weights", low=0.5, high=50.0, log=True),
+        FloatRange(field="recommendation.number_weights", low=0.0, high=10.0),
+        FloatRange(field="recommendation.price_weights", low=0.0, high=10.0),
         FloatRange(field="recommendation.new_item_boosts", low=0.01, high=0.2, log=True),
         FloatRange(field="recommendation.text_boosts", low=0.0, high=0.5),
         FloatRange(field="recommendation.trends", low=0.0, high=0.4),

@@ -191,6 +191,12 @@ class RecommendationSpec(_Frozen):
     text_weights: tuple[float, ...] = Field(
         default=(10.0, 2.0), min_length=1, description="weight of similar texts (base model), in baskets"
     )
+    number_weights: tuple[float, ...] = Field(
+        default=(3.0, 0.0), min_length=1, description="weight of ids that are numbered next to each other, in baskets"
+    )
+    price_weights: tuple[float, ...] = Field(
+        default=(3.0, 0.0), min_length=1, description="weight of about the same price, in baskets"
+    )
     new_item_boosts: tuple[float, ...] = Field(
         default=(0.05, 0.02, 0.07, 0.1), min_length=1, description="pull of resembling texts on products with few sales"
     )
@@ -200,7 +206,7 @@ class RecommendationSpec(_Frozen):
     trends: tuple[float, ...] = Field(
         default=(0.1, 0.2, 0.0), min_length=1, description="exponent of what sold of late over what was to be expected"
     )
-    neighbours: int = Field(default=200, ge=10, le=2000, description="products that each product points to")
+    neighbours: int = Field(default=600, ge=10, le=2000, description="products that each product points to")
     max_items: int = Field(default=6000, ge=100, description="best-selling products that are fitted; others by text")
     sequence: SequenceSpec | None = Field(
         default=None, description="also fit a causal transformer, which must win its weight on the dev days"

@@ -29,7 +29,7 @@ were promised (generated shop, mean of four fits, before new products had questi
 four and eight choose about as well."""
 MOST = 10_000
 """Questions of a kind: their scores over 6,000 products take 240 MB."""
-COST = 0.01
+COST = 0.005
 """Share of all hits that hitting new products may cost: they sell too little for all questions to hear of them."""
 _ROWS = 1_000  # ranked at a time: sorting takes three times the scores
 

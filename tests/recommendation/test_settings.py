@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 
 from rankops.baskets import baskets_of, next_item_view
-from rankops.cooccurrence import items_of
+from rankops.cooccurrence import items_of, number_gram, price_gram
 from rankops.dataset import Dataset
 from rankops.next_item import load_next_item
 from rankops.specs import RecommendationSpec
 from rankops.training import dev_baskets
 from rankops.training.dev_baskets import EACH, Questions, best_for_new, clearly_better, dev_questions
-from rankops.training.item_item import Setting, trend
+from rankops.training.item_item import Grams, Setting, fit, trend
 from rankops.training.next_item import train
 from tests.recommendation.conftest import fitting_job
 
@@ -27,6 +27,8 @@ SETTING = Setting(
     regularization=50.0,
     word_weight=5.0,
     text_weight=0.0,
+    number_weight=0.0,
+    price_weight=0.0,
     new_item_boost=0.05,
     text_boost=0.0,
     trend=0.5,
@@ -80,7 +82,7 @@ def test_the_lift_that_finds_new_products_is_chosen_in_training(shop: Dataset, t
 
 
 def test_a_lift_must_find_more_new_products_and_cost_all_questions_next_to_nothing() -> None:
-    good, same, worse = (np.repeat([1.0, 0.0], [hit, 1000 - hit]) for hit in (500, 496, 480))
+    good, same, worse = (np.repeat([1.0, 0.0], [hit, 1000 - hit]) for hit in (500, 498, 480))
     few, more, most = (np.repeat([1.0, 0.0], [hit, 100 - hit]) for hit in (10, 30, 90))
     assert best_for_new([(good, few), (same, more), (worse, most)]) == 1
     assert best_for_new([(good, more), (worse, most), (same, few)]) == 0
@@ -116,6 +118,42 @@ def test_what_stopped_selling_sinks_and_what_started_rises(shop: Dataset) -> Non
     assert found["camp1"] > max(steady)
     assert found["bath7"] == pytest.approx(1.0)  # never sold: nothing changed
     assert trend(items, replace(SETTING, trend=0.0)).tolist() == [1.0] * len(items.ids)
+
+
+def test_ids_numbered_next_to_each_other_have_much_in_common() -> None:
+    ids = ["22386", "22388A", "85099B", "85099C", "sku-22386", "sku-22387", "a1", "a2"]
+    found = number_gram(ids)
+    assert found.tolist() == found.T.tolist()
+    assert found[0].tolist() == pytest.approx([1, 1 / 3, *[1 / (1 + 85099 - 22386)] * 2, 0, 0, 0, 0])
+    assert found[2, 3] == 1.0 and found[4, 5] == 0.5
+    assert not found[6:].any()  # two digits number no range, and name none that two ids share
+
+
+def test_prices_are_compared_by_their_ratio_and_unknown_ones_not_at_all() -> None:
+    found = price_gram([1.0, 1.0, 1.1, 100.0, 110.0, None, 0.0])
+    assert found[0, 1] == 1.0 and found[0, 2] == pytest.approx(found[3, 4]) == pytest.approx(np.exp(-np.log(1.1) / 0.1))
+    assert found[0, 3] < 1e-12 and not found[5:].any()
+
+
+@pytest.mark.parametrize("weight", ["number_weight", "price_weight"])
+def test_a_product_that_never_sold_follows_those_that_it_is_numbered_or_priced_like(shop: Dataset, weight: str) -> None:
+    seen, every, _ = before_dev(shop)
+    items = every.items
+    texts = dict(zip(seen.catalogue["product_id"].to_list(), seen.product_texts(), strict=True))
+    numbered = {product: f"{1000 + 50 * place}" for place, product in enumerate(items.ids)}
+    numbered["bath7"] = str(int(numbered["camp1"]) + 1)
+    prices = {product: 2.0**place for place, product in enumerate(items.ids)} | {"bath7": 2.0 ** items.place["camp1"]}
+    grams = Grams.of(
+        [numbered[product] for product in items.ids],
+        [texts[product] for product in items.ids],
+        [prices[product] for product in items.ids],
+        None,
+    )
+    plain = replace(SETTING, word_weight=0.0, new_item_boost=0.0)
+    unsold = items.place["bath7"]
+    assert not fit(items, grams, plain)[:, unsold].any()
+    pulled = fit(items, grams, replace(plain, **{weight: 10.0}))[:, unsold]
+    assert np.argmax(pulled) == items.place["camp1"]
 
 
 def test_a_big_shop_asks_whole_baskets_at_even_distances(shop: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
