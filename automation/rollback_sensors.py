@@ -31,6 +31,7 @@ from dagster import (
 from pydantic import BaseModel
 
 from assets.rollbacks import rollback_job_name
+from automation.checks import failed_checks
 from automation.jobs import rollback_config
 from rankops.specs import ModelSpec
 from resources.alerts import Alerts
@@ -179,9 +180,8 @@ def _symptom_of(instance: DagsterInstance, spec: ModelSpec, run_id: str, store: 
     run = instance.get_run_by_id(run_id)
     environment = run.tags.get(_PARTITION_TAG) if run is not None else None
     key = AssetKey([spec.name, "verification"])
-    for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION):
-        check = entry.dagster_event.asset_check_evaluation_data if entry.dagster_event else None
-        if check is None or check.asset_key != key or check.check_name != _CHECK or check.passed or not environment:
+    for at, check in failed_checks(instance, run_id):
+        if check.asset_key != key or check.check_name != _CHECK or not environment:
             continue
         said = {name: value.value for name, value in check.metadata.items()}
         symptom = Symptom(
@@ -189,7 +189,7 @@ def _symptom_of(instance: DagsterInstance, spec: ModelSpec, run_id: str, store: 
             name=_CHECK,
             evidence=one_line(check.description or _step_error(instance, run_id, key) or "it failed"),
             release=str(said["release"]) if "release" in said else _recorded_release(store, spec, environment),
-            since=datetime.fromtimestamp(entry.timestamp, UTC),
+            since=at,
             source=run_id,
             about_release=said.get("about release") is not False,
         )

@@ -17,6 +17,7 @@ from dagster import (
     AssetMaterialization,
     AssetRecordsFilter,
     DagsterInstance,
+    DagsterRun,
     DagsterRunStatus,
     DefaultSensorStatus,
     MetadataValue,
@@ -31,6 +32,7 @@ from dagster import (
     sensor,
 )
 
+from automation.checks import failed_checks
 from automation.jobs import release_job_name
 from automation.rollback_sensors import rollback_sensors
 from rankops.artifacts import StoredArtifact
@@ -152,7 +154,7 @@ def retrain_history(instance: DagsterInstance, spec: ModelSpec, gitops: GitOps) 
             fingerprint=record.dagster_run.tags[FINGERPRINT_TAG],
             attempt=int(record.dagster_run.tags[ATTEMPT_TAG]),
             started_at=record.create_timestamp.replace(tzinfo=record.create_timestamp.tzinfo or UTC),
-            status=_status(record.dagster_run.status),
+            status=_status(instance, spec, record.dagster_run),
             run_id=record.dagster_run.run_id,
         )
         for record in runs
@@ -168,10 +170,16 @@ def retrain_history(instance: DagsterInstance, spec: ModelSpec, gitops: GitOps) 
     )
 
 
-def _status(status: DagsterRunStatus) -> Literal["running", "succeeded", "failed"]:
-    if status == DagsterRunStatus.SUCCESS:
+def _status(
+    instance: DagsterInstance, spec: ModelSpec, run: DagsterRun
+) -> Literal["running", "succeeded", "refused", "failed"]:
+    """A run that one of the model's own checks stopped was refused; data that fails its checks is a broken run."""
+    if run.status == DagsterRunStatus.SUCCESS:
         return "succeeded"
-    return "failed" if status in (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED) else "running"
+    if run.status not in (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED):
+        return "running"
+    checks = failed_checks(instance, run.run_id)
+    return "refused" if any(check.asset_key.path[0] == spec.name for _, check in checks) else "failed"
 
 
 def _closing_sensor(name: str, status: DagsterRunStatus, mlflow_status: str) -> SensorDefinition:

@@ -200,5 +200,5 @@ def _attempt(decision: RetrainDecision, passed: bool) -> RetrainAttempt:
         fingerprint=decision.fingerprint,
         attempt=decision.attempt,
         started_at=decision.decided_at,
-        status="succeeded" if passed else "failed",
+        status="succeeded" if passed else "refused",
     )

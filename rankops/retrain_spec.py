@@ -28,6 +28,10 @@ class RetrainSpec(BaseModel):
         description="once the gates have passed, ship a model that learned from the held-out days too (None: a "
         "recommender does; held-out queries of other tasks are asked again, so their models cannot)",
     )
-    cooldown_hours: float = Field(default=20.0, ge=0, description="from the start of one retraining to the next")
+    cooldown_hours: float = Field(
+        default=20.0,
+        ge=0,
+        description="from one start to the next; each refusal in a row doubles it, up to a week",
+    )
     max_attempts: int = Field(default=2, ge=1, description="runs for the same report, failed ones included")
     min_searches: int = Field(default=200, ge=1, description="of the days that a report read; fewer prove nothing")

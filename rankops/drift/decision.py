@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from datetime import date, datetime, timedelta
+from itertools import takewhile
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from rankops.drift.findings import Finding
 from rankops.drift.report import DriftReport
-from rankops.retrain_spec import CauseName
+from rankops.retrain_spec import WINDOW_DAYS, CauseName
 from rankops.specs import ModelSpec
 from rankops.store import ArtifactStore
 
 _DATA_FAULT: CauseName = "broken_feed"
+_DOUBLINGS = 10
+_LONGEST_WAIT = timedelta(days=WINDOW_DAYS)  # by then a report reads no day that a refused model learned from
 
 
 class _Frozen(BaseModel):
@@ -62,12 +65,15 @@ def policy_for(spec: ModelSpec) -> RetrainPolicy:
 
 
 class RetrainAttempt(_Frozen):
-    """One retraining that was started. ``started_at`` and ``ended_at`` carry a time zone."""
+    """One retraining that was started; ``started_at`` carries a time zone.
+
+    ``refused``: it ran to a check of its own that said no (a gate, mostly). ``failed``: it broke, or was cancelled.
+    """
 
     fingerprint: str
     attempt: int = Field(ge=1)
     started_at: datetime
-    status: Literal["running", "succeeded", "failed"]
+    status: Literal["running", "succeeded", "refused", "failed"]
     run_id: str | None = None
 
 
@@ -109,15 +115,13 @@ def decide(report: DriftReport, history: RetrainHistory, policy: RetrainPolicy, 
     """
     same = [attempt for attempt in history.attempts if attempt.fingerprint == report.fingerprint]
     attempt = 1 + max((item.attempt for item in same), default=0)
-    started = max((item.started_at for item in history.attempts if item.status != "failed"), default=None)
-    until = None if started is None else started + policy.cooldown
+    until, waiting = _cooldown(history, policy, now)
     worthy = _worthy(report, policy)
     objections = [
         *_about_the_drift(report, policy, bool(worthy)),
         *_about_the_past(report, history, policy, same),
-        *([f"the last retraining started {started:%Y-%m-%d %H:%M}; the next may from {until:%Y-%m-%d %H:%M}"]
-          if until is not None and now < until else []),
-    ]  # fmt: skip
+        *waiting,
+    ]
     first = report.day - timedelta(days=policy.window_days - 1)
     return RetrainDecision(
         model=report.model,
@@ -129,7 +133,7 @@ def decide(report: DriftReport, history: RetrainHistory, policy: RetrainPolicy, 
         fingerprint=report.fingerprint,
         attempt=attempt,
         run_key=f"{report.model}-{report.fingerprint[:16]}-{attempt}",
-        cooldown_until=until if until is not None and now < until else None,
+        cooldown_until=until if waiting else None,
         window_first_day=max(first, history.first_day) if history.first_day else first,
         window_last_day=report.day,
         decided_at=now,
@@ -163,6 +167,24 @@ def _about_the_drift(report: DriftReport, policy: RetrainPolicy, worthy: bool) -
     if searches < policy.min_searches:
         objections.append(f"{searches} searches are too few; the policy asks for {policy.min_searches}")
     return objections
+
+
+def _cooldown(history: RetrainHistory, policy: RetrainPolicy, now: datetime) -> tuple[datetime | None, list[str]]:
+    """When the next retraining may start, and the objection that it is not yet.
+
+    A run that broke is no reason to wait. Each refusal in a row doubles the wait, up to a week: the same days and one
+    more rarely change a gate's mind, and every try is a night of training.
+    """
+    tried = sorted((item for item in history.attempts if item.status != "failed"), key=lambda item: item.started_at)
+    if not tried:
+        return None, []
+    refusals = len(list(takewhile(lambda item: item.status == "refused", reversed(tried))))
+    wait = policy.cooldown * 2 ** min(refusals, _DOUBLINGS)
+    last = tried[-1].started_at
+    until = last + max(policy.cooldown, min(wait, _LONGEST_WAIT))
+    refused = f" and was refused ({refusals} in a row)" if refusals else ""
+    said = f"the last retraining started {last:%Y-%m-%d %H:%M}{refused}; the next may from {until:%Y-%m-%d %H:%M}"
+    return until, [said] if now < until else []
 
 
 def _about_the_past(

@@ -133,6 +133,27 @@ def test_the_cooldown_ends() -> None:
     assert decide(report("new_slang"), earlier, POLICY, NOW).decision
 
 
+@pytest.mark.parametrize(("refusals", "hours"), [(1, 40), (2, 80), (3, 160), (4, 168), (100, 168)])
+def test_each_refusal_in_a_row_doubles_the_wait_up_to_a_week(refusals: int, hours: int) -> None:
+    before = [attempt("refused", hours + 200 - n, fingerprint="c" * 64) for n in range(refusals - 1)]
+    before += [attempt("failed", 1, fingerprint="c" * 64)]  # what broke is no refusal, and ends no row of them
+    early = history(*before, attempt("refused", hours - 0.1, fingerprint="c" * 64))
+    decision = decide(report("new_slang"), early, POLICY, NOW)
+    assert not decision.decision and len(decision.reasons) == 1
+    assert f"and was refused ({refusals} in a row); the next may from" in decision.reasons[0]
+    assert decision.cooldown_until == NOW + timedelta(hours=0.1)
+    late = history(*before, attempt("refused", hours + 0.1, fingerprint="c" * 64))
+    assert decide(report("new_slang"), late, POLICY, NOW).decision
+
+
+def test_a_success_ends_a_row_of_refusals_and_a_long_cooldown_is_not_shortened() -> None:
+    before = [attempt("refused", 90, fingerprint="c" * 64), attempt("succeeded", 60, fingerprint="c" * 64)]
+    newest = attempt("refused", 40.1, fingerprint="d" * 64)
+    assert decide(report("new_slang"), history(*before, newest), POLICY, NOW).decision
+    monthly = POLICY.model_copy(update={"cooldown": timedelta(days=30)})
+    assert "the next may from 2026-04-14" in decide(report("new_slang"), history(newest), monthly, NOW).reasons[0]
+
+
 def test_the_record_is_written_also_for_no_and_writing_it_again_changes_nothing(tmp_path: Path) -> None:
     store = ArtifactStore(str(tmp_path))
     decision = decide(report(), history(), POLICY, NOW)
