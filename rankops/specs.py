@@ -192,10 +192,10 @@ class RecommendationSpec(_Frozen):
         default=(10.0, 2.0), min_length=1, description="weight of similar texts (base model), in baskets"
     )
     number_weights: tuple[float, ...] = Field(
-        default=(3.0, 0.0), min_length=1, description="weight of ids that are numbered next to each other, in baskets"
+        default=(0.0, 3.0), min_length=1, description="weight of ids that are numbered next to each other, in baskets"
     )
     price_weights: tuple[float, ...] = Field(
-        default=(3.0, 0.0), min_length=1, description="weight of about the same price, in baskets"
+        default=(0.0, 3.0), min_length=1, description="weight of about the same price, in baskets"
     )
     new_item_boosts: tuple[float, ...] = Field(
         default=(0.05, 0.02, 0.07, 0.1), min_length=1, description="pull of resembling texts on products with few sales"
