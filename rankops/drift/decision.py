@@ -173,12 +173,15 @@ def _cooldown(history: RetrainHistory, policy: RetrainPolicy, now: datetime) -> 
     """When the next retraining may start, and the objection that it is not yet.
 
     A run that broke is no reason to wait. Each refusal in a row doubles the wait, up to a week: the same days and one
-    more rarely change a gate's mind, and every try is a night of training.
+    more rarely change a gate's mind, and every try is a night of training. Refusals of days that the live release has
+    learned from (a person made it since) count no more.
     """
     tried = sorted((item for item in history.attempts if item.status != "failed"), key=lambda item: item.started_at)
     if not tried:
         return None, []
-    refusals = len(list(takewhile(lambda item: item.status == "refused", reversed(tried))))
+    learned = history.live_trained_through or date.min
+    row = takewhile(lambda item: item.status == "refused" and item.started_at.date() > learned, reversed(tried))
+    refusals = len(list(row))
     wait = policy.cooldown * 2 ** min(refusals, _DOUBLINGS)
     last = tried[-1].started_at
     until = last + max(policy.cooldown, min(wait, _LONGEST_WAIT))

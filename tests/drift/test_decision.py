@@ -154,6 +154,15 @@ def test_a_success_ends_a_row_of_refusals_and_a_long_cooldown_is_not_shortened()
     assert "the next may from 2026-04-14" in decide(report("new_slang"), history(newest), monthly, NOW).reasons[0]
 
 
+def test_a_release_that_was_made_by_hand_since_ends_a_row_of_refusals() -> None:
+    refused = [attempt("refused", hours, fingerprint="c" * 64) for hours in (70, 50, 25)]  # the last on 16 March
+    assert "(3 in a row)" in decide(report("new_slang"), history(*refused), POLICY, NOW).reasons[0]
+    since = decide(report("new_slang"), history(*refused, live_trained_through=date(2026, 3, 15)), POLICY, NOW)
+    assert "(1 in a row)" in since.reasons[0]
+    tomorrow = report("new_slang").model_copy(update={"day": date(2026, 3, 17)})
+    assert decide(tomorrow, history(*refused, live_trained_through=DAY), POLICY, NOW).decision
+
+
 def test_the_record_is_written_also_for_no_and_writing_it_again_changes_nothing(tmp_path: Path) -> None:
     store = ArtifactStore(str(tmp_path))
     decision = decide(report(), history(), POLICY, NOW)
