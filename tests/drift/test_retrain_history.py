@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    DagsterInstance,
+    MaterializeResult,
+    asset,
+    materialize,
+)
+
+from automation.checks import failed_checks
 from automation.sensors import ATTEMPT_TAG, FINGERPRINT_TAG, retrain_history
 from resources.gitops import GitOps
 from tests.rollback.conftest import SPEC, NothingServes, Place, make_place
@@ -33,3 +45,18 @@ def test_a_run_that_ended_well_has_succeeded(tmp_path: Path) -> None:
         run = retrained(place, 1, "deploy", ok=True)
         history = retrain_history(place.instance, SPEC, GitOps())
     assert [(item.run_id, item.attempt, item.status) for item in history.attempts] == [(run, 1, "succeeded")]
+
+
+def test_a_check_that_only_warns_has_not_failed() -> None:
+    names = ("holds", "warns", "stops")
+
+    @asset(check_specs=[AssetCheckSpec(name, asset="thing") for name in names])
+    def thing() -> Iterator[MaterializeResult | AssetCheckResult]:
+        yield MaterializeResult()
+        yield AssetCheckResult(check_name="holds", passed=True)
+        yield AssetCheckResult(check_name="warns", passed=False, severity=AssetCheckSeverity.WARN)
+        yield AssetCheckResult(check_name="stops", passed=False)
+
+    with DagsterInstance.ephemeral() as instance:
+        run = materialize([thing], instance=instance)
+        assert [check.check_name for _, check in failed_checks(instance, run.run_id)] == ["stops"]
