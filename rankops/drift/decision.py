@@ -173,8 +173,8 @@ def _cooldown(history: RetrainHistory, policy: RetrainPolicy, now: datetime) -> 
     """When the next retraining may start, and the objection that it is not yet.
 
     A run that broke is no reason to wait. Each refusal in a row doubles the wait, up to a week: the same days and one
-    more rarely change a gate's mind, and every try is a night of training. Refusals of days that the live release has
-    learned from (a person made it since) count no more.
+    more rarely change a gate's mind, and every try is a night of training. Refusals that began on
+    days which the live release has learned from (a person made it since) count no more.
     """
     tried = sorted((item for item in history.attempts if item.status != "failed"), key=lambda item: item.started_at)
     if not tried:

@@ -31,7 +31,7 @@ def test_a_run_that_a_check_stopped_was_refused_and_one_that_broke_has_failed(tm
     with make_place(tmp_path, cluster=NothingServes()) as place:
         broke = retrained(place, 1, "deploy", "verification", ok=False)  # there is no release to deploy
         release = place.make("first")
-        place.store.write_json("references/retriever/release.json", release.model_dump(mode="json"))
+        place.offer(release)
         refused = retrained(place, 2, "deploy", "verification", ok=False)
         place.deploy(release, ok=False)  # a person's run is no retraining
         history = retrain_history(place.instance, SPEC, GitOps())
@@ -40,8 +40,7 @@ def test_a_run_that_a_check_stopped_was_refused_and_one_that_broke_has_failed(tm
 
 def test_a_run_that_ended_well_has_succeeded(tmp_path: Path) -> None:
     with make_place(tmp_path) as place:
-        release = place.make("first")
-        place.store.write_json("references/retriever/release.json", release.model_dump(mode="json"))
+        place.offer(place.make("first"))
         run = retrained(place, 1, "deploy", ok=True)
         history = retrain_history(place.instance, SPEC, GitOps())
     assert [(item.run_id, item.attempt, item.status) for item in history.attempts] == [(run, 1, "succeeded")]

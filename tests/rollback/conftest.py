@@ -89,9 +89,13 @@ class Place:
         self.releases[name] = self.store.publish("release", folder, digest=digest)
         return self.releases[name]
 
+    def offer(self, release: StoredArtifact) -> None:
+        """Make ``release`` what the release asset holds."""
+        self.store.write_json("references/retriever/release.json", release.model_dump(mode="json"))
+
     def deploy(self, release: StoredArtifact, *, ok: bool = True) -> ExecuteInProcessResult:
         """What a person, a retraining or an automatic sync does: deploy and verify ``release`` in staging."""
-        self.store.write_json("references/retriever/release.json", release.model_dump(mode="json"))
+        self.offer(release)
         return self.run("retriever_release", only=["retriever/deploy", "retriever/verification"], ok=ok)
 
     def pin(self, release: StoredArtifact, environment: str) -> None:
